@@ -1,0 +1,141 @@
+//! Floor 1: verdicts on credentials.
+//!
+//! Owns the checked credentials, the comparison of API keys, the checks of a JWT, and the making
+//! of one. The invariant: a client is let in only with its own id, and how long a refusal takes
+//! says nothing about the stored tokens.
+//!
+//! Must not know networks, files, clocks or logs: keys arrive as values and the time as an
+//! argument.
+
+mod api_keys;
+mod jwks;
+mod jwt;
+
+use std::fmt;
+
+use crate::base::Redacted;
+use api_keys::ApiKeys;
+pub use api_keys::{ApiKey, ApiKeyError};
+pub use jwks::{JwksError, PublicKeys};
+use jwt::JwtVerifier;
+pub use jwt::mint;
+
+/// How clients prove who they are, checked by the configuration.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// A fixed token for each client id.
+    Token(Vec<ApiKey>),
+    /// A signed token: HS256 by the secret, anything else by a public key. Without either, every
+    /// token is refused.
+    Jwt { secret: Option<Redacted<String>>, public_keys: Option<PublicKeys> },
+    /// Every client id is believed.
+    None,
+}
+
+/// Why a client was not let in. For counters and events only: what the client is told is the
+/// same for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No such client id, or another token than the one on file.
+    BadCredentials,
+    /// Not a JWT, an algorithm that nobody knows (`none` among them), claims of a wrong type, or
+    /// extensions marked critical.
+    Malformed,
+    /// An algorithm that the chosen key is not for.
+    WrongAlgorithm,
+    /// Signed by a key that is not in the JWKS.
+    UnknownKey,
+    BadSignature,
+    /// `sub` is missing or names another client.
+    WrongSubject,
+    /// `exp` is missing.
+    NoExpiry,
+    Expired,
+    /// `nbf` lies ahead.
+    NotYetValid,
+}
+
+impl Refused {
+    /// A fixed word for counters and events.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refused::BadCredentials => "bad_credentials",
+            Refused::Malformed => "malformed_token",
+            Refused::WrongAlgorithm => "wrong_algorithm",
+            Refused::UnknownKey => "unknown_key",
+            Refused::BadSignature => "bad_signature",
+            Refused::WrongSubject => "wrong_subject",
+            Refused::NoExpiry => "no_expiry",
+            Refused::Expired => "expired",
+            Refused::NotYetValid => "not_yet_valid",
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Decides who is let in. Built once, then read by every shard.
+#[derive(Debug)]
+pub struct Authenticator(Verifier);
+
+#[derive(Debug)]
+enum Verifier {
+    Token(ApiKeys),
+    Jwt(JwtVerifier),
+    None,
+}
+
+impl Authenticator {
+    pub fn new(credentials: &Credentials) -> Authenticator {
+        Authenticator(match credentials {
+            Credentials::Token(keys) => Verifier::Token(ApiKeys::new(keys)),
+            Credentials::Jwt { secret, public_keys } => {
+                Verifier::Jwt(JwtVerifier::new(secret.as_ref(), public_keys.as_ref()))
+            }
+            Credentials::None => Verifier::None,
+        })
+    }
+
+    /// Whether `token` proves that its bearer is `client_id`. `unix_seconds` is the current time.
+    pub fn verify(&self, client_id: &str, token: &str, unix_seconds: u64) -> Result<(), Refused> {
+        match &self.0 {
+            Verifier::Token(keys) => keys.verify(client_id, token),
+            Verifier::Jwt(verifier) => verifier.verify(client_id, token, unix_seconds),
+            Verifier::None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_method_everyone_is_believed() {
+        let authenticator = Authenticator::new(&Credentials::None);
+        assert_eq!(authenticator.verify("anyone", "", 0), Ok(()));
+    }
+
+    #[test]
+    fn the_shards_can_share_an_authenticator() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Authenticator>();
+    }
+
+    #[test]
+    fn no_secret_shows_in_debug_output() {
+        let keys = vec![ApiKey::parse("agent:hush-hush").expect("a pair")];
+        let secret = Some(Redacted::new("hush-hush".to_owned()));
+        for credentials in [Credentials::Token(keys), Credentials::Jwt { secret, public_keys: None }] {
+            let authenticator = Authenticator::new(&credentials);
+            let shown = format!("{credentials:?} {authenticator:?}");
+            assert!(!shown.contains("hush"), "{shown}");
+        }
+    }
+}

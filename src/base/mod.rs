@@ -1,0 +1,16 @@
+//! Floor 0: words that every other floor uses.
+//!
+//! Owns ids, one reading of the clock as a value, the generational slab, random numbers as an
+//! argument, and the wrapper that keeps secrets out of logs. Knows nothing of anything above.
+
+mod clock;
+mod entropy;
+mod ids;
+mod redacted;
+mod slab;
+
+pub use clock::Now;
+pub use entropy::Entropy;
+pub use ids::{NODES_MAX, NodeId, PeerKey, RealmId, SHARDS_MAX};
+pub use redacted::Redacted;
+pub use slab::Slab;

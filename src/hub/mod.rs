@@ -1,0 +1,9 @@
+//! Floor 1: who is with whom.
+//!
+//! Owns the directory: which connection has which id. It is readable from any core; only a join or
+//! a leave writes. Invariant: an entry is removed only by the connection that it names, so the
+//! late end of an old connection never evicts a newer one. Knows no bytes, sockets or cores.
+
+mod directory;
+
+pub use directory::{Directory, DialectId, Joined, OnDuplicate, Route, Taken};

@@ -1,0 +1,144 @@
+//! Counters with one writer each, and the latency histogram.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+
+/// Most message types, and most error codes, that all dialects together may count.
+pub const LABELS_MAX: usize = 64;
+
+/// Longest latency that is told apart; a longer one counts as this long.
+const LATENCY_US_MAX: u64 = 60_000_000;
+
+/// A number that only rises. One thread writes it, so an increment needs no locked instruction.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that rises and falls, with one writer.
+#[derive(Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub fn add(&self, n: i64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub fn set(&self, n: i64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one shard counts. Only its own thread writes.
+pub struct ShardMetrics {
+    /// By message label.
+    pub messages_received: [Counter; LABELS_MAX],
+    /// By message label; a relayed message counts when it is put into its target's outbox.
+    pub messages_sent: [Counter; LABELS_MAX],
+    /// By error label.
+    pub errors: [Counter; LABELS_MAX],
+    /// Relayed messages of which the kernel has taken the last byte.
+    pub delivered: Counter,
+    /// Relayed messages that their sender got back after they had been on their way.
+    pub bounced: Counter,
+    pub connections_accepted: Counter,
+    pub connections_refused: Counter,
+    pub connections: Gauge,
+    pub sessions: Gauge,
+    pub sessions_ended: Counter,
+    pub session_milliseconds: Counter,
+    pub bytes_received: Counter,
+    pub bytes_sent: Counter,
+    pub inbox_depth: Gauge,
+    pub overflow_depth: Gauge,
+    pub outbox_bytes: Gauge,
+    pub outbox_messages: Gauge,
+    pub outbox_over_soft: Counter,
+    pub slow_consumers_cut: Counter,
+    pub held_back: Counter,
+    pub panics: Counter,
+    latency_us: Mutex<Histogram<u64>>,
+}
+
+impl Default for ShardMetrics {
+    fn default() -> Self {
+        ShardMetrics {
+            messages_received: std::array::from_fn(|_| Counter::default()),
+            messages_sent: std::array::from_fn(|_| Counter::default()),
+            errors: std::array::from_fn(|_| Counter::default()),
+            delivered: Counter::default(),
+            bounced: Counter::default(),
+            connections_accepted: Counter::default(),
+            connections_refused: Counter::default(),
+            connections: Gauge::default(),
+            sessions: Gauge::default(),
+            sessions_ended: Counter::default(),
+            session_milliseconds: Counter::default(),
+            bytes_received: Counter::default(),
+            bytes_sent: Counter::default(),
+            inbox_depth: Gauge::default(),
+            overflow_depth: Gauge::default(),
+            outbox_bytes: Gauge::default(),
+            outbox_messages: Gauge::default(),
+            outbox_over_soft: Counter::default(),
+            slow_consumers_cut: Counter::default(),
+            held_back: Counter::default(),
+            panics: Counter::default(),
+            latency_us: Mutex::new(new_histogram()),
+        }
+    }
+}
+
+impl ShardMetrics {
+    /// Everything recorded so far. Waits for no shard.
+    pub fn latency_us(&self) -> Histogram<u64> {
+        self.latency_us.lock().clone()
+    }
+}
+
+/// The shard's own side of the latency histogram: it records without a lock and hands over once a
+/// tick, or later when a reader holds the lock just then.
+pub struct LatencyRecorder {
+    local: Histogram<u64>,
+}
+
+impl Default for LatencyRecorder {
+    fn default() -> Self {
+        LatencyRecorder { local: new_histogram() }
+    }
+}
+
+impl LatencyRecorder {
+    pub fn record_us(&mut self, latency_us: u64) {
+        self.local.saturating_record(latency_us);
+    }
+
+    pub fn hand_over(&mut self, to: &ShardMetrics) {
+        if self.local.is_empty() {
+            return;
+        }
+        if let Some(mut shared) = to.latency_us.try_lock()
+            && shared.add(&self.local).is_ok()
+        {
+            self.local.reset();
+        }
+    }
+}
+
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_max(LATENCY_US_MAX, 2).expect("1 to the maximum at two digits is a valid range")
+}
