@@ -1,0 +1,226 @@
+//! One node's way out to all others: straight into their inboxes, or behind what already waits.
+//!
+//! ```text
+//! post ──► overflow empty and inbox has room? ──► inbox ──► (end of turn) bell, if it sleeps
+//!                        │ no
+//!                        ▼
+//!                 overflow list ──► flush: inbox, in order
+//!                        │ a delivery older than hold_us
+//!                        ▼
+//!                 back to its sender: "cannot take more"
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Mesh, Parcel};
+use crate::base::NodeId;
+
+/// Bounds of an overflow list.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Deliveries that may wait for one node. Other parcels (bounces, evictions, tunnel steps)
+    /// have room of their own: each of them answers something that was bounded itself.
+    pub overflow_messages_max: usize,
+    /// Longest that a delivery waits, in microseconds.
+    pub hold_us: u64,
+}
+
+/// What became of a posted parcel.
+pub enum Posted {
+    /// In the inbox.
+    Sent,
+    /// In the overflow list: whoever feeds it should be held back.
+    Waiting,
+    /// There is no room: nothing was queued, the caller answers the sender.
+    Refused,
+}
+
+pub struct Outlets {
+    mesh: Arc<Mesh>,
+    lanes: Vec<Lane>,
+    limits: Limits,
+    waiting: usize,
+}
+
+struct Lane {
+    to: NodeId,
+    overflow: VecDeque<Waiting>,
+    deliveries: usize,
+    /// Something was pushed since the bell was last considered.
+    pushed: bool,
+}
+
+struct Waiting {
+    since_us: u64,
+    parcel: Parcel,
+}
+
+impl Outlets {
+    pub fn new(mesh: Arc<Mesh>, limits: Limits) -> Outlets {
+        let lanes = mesh
+            .node_ids()
+            .map(|to| Lane { to, overflow: VecDeque::new(), deliveries: 0, pushed: false })
+            .collect();
+        Outlets { mesh, lanes, limits, waiting: 0 }
+    }
+
+    pub fn post(&mut self, now_us: u64, to: NodeId, parcel: Parcel) -> Posted {
+        let limits = self.limits;
+        let index = self.index(to);
+        let lane = &mut self.lanes[index];
+        let parcel = if lane.overflow.is_empty() {
+            match self.mesh.push(to, parcel) {
+                Ok(()) => {
+                    lane.pushed = true;
+                    return Posted::Sent;
+                }
+                Err(parcel) => parcel,
+            }
+        } else {
+            parcel
+        };
+        if parcel.is_delivery() {
+            if lane.deliveries >= limits.overflow_messages_max {
+                return Posted::Refused;
+            }
+            lane.deliveries += 1;
+        }
+        lane.overflow.push_back(Waiting { since_us: now_us, parcel });
+        self.waiting += 1;
+        Posted::Waiting
+    }
+
+    /// Moves what waits into the inboxes, in order, and hands over each delivery that has waited
+    /// too long.
+    pub fn flush(&mut self, now_us: u64, mut expired: impl FnMut(Parcel)) {
+        if self.waiting == 0 {
+            return;
+        }
+        for lane in &mut self.lanes {
+            self.waiting -= lane.overflow.len();
+            lane.move_to_inbox(&self.mesh);
+            lane.expire(now_us, self.limits.hold_us, &mut expired);
+            self.waiting += lane.overflow.len();
+        }
+    }
+
+    /// Calls `ring` for each node that was given something and sleeps.
+    pub fn ring_bells(&mut self, mut ring: impl FnMut(NodeId)) {
+        for lane in &mut self.lanes {
+            if std::mem::take(&mut lane.pushed) && self.mesh.must_ring(lane.to) {
+                ring(lane.to);
+            }
+        }
+    }
+
+    /// Whether parcels for `to` wait.
+    pub fn is_waiting_for(&self, to: NodeId) -> bool {
+        !self.lanes[self.index(to)].overflow.is_empty()
+    }
+
+    /// Parcels that wait, for all nodes.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    fn index(&self, to: NodeId) -> usize {
+        if to.is_front() { self.lanes.len() - 1 } else { to.index() }
+    }
+}
+
+impl Lane {
+    fn move_to_inbox(&mut self, mesh: &Mesh) {
+        while let Some(first) = self.overflow.pop_front() {
+            let is_delivery = first.parcel.is_delivery();
+            match mesh.push(self.to, first.parcel) {
+                Ok(()) => {
+                    self.pushed = true;
+                    self.deliveries -= usize::from(is_delivery);
+                }
+                Err(parcel) => {
+                    self.overflow.push_front(Waiting { since_us: first.since_us, parcel });
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The list is in the order of waiting, so what has expired stands at its front; only parcels
+    /// that do not expire are put back there.
+    fn expire(&mut self, now_us: u64, hold_us: u64, expired: &mut impl FnMut(Parcel)) {
+        let is_due = |w: &Waiting| now_us.saturating_sub(w.since_us) >= hold_us;
+        let due = self.overflow.iter().take_while(|w| is_due(w)).count();
+        if due == 0 {
+            return;
+        }
+        let mut kept = VecDeque::new();
+        for waiting in self.overflow.drain(..due) {
+            if waiting.parcel.is_delivery() {
+                self.deliveries -= 1;
+                expired(waiting.parcel);
+            } else {
+                kept.push_back(waiting);
+            }
+        }
+        while let Some(last) = kept.pop_back() {
+            self.overflow.push_front(last);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::PeerKey;
+    use crate::dialect::{MessageRef, Undeliverable};
+
+    const TO: PeerKey = PeerKey { node: NodeId::FRONT, slot: 0, generation: 0 };
+
+    fn bounce(n: u8) -> Parcel {
+        let reference = MessageRef { uuid: [n; 16], message_type: 0x10 };
+        Parcel::Bounce { to: TO, reference, cause: Undeliverable::NotConnected }
+    }
+
+    fn number(parcel: &Parcel) -> u8 {
+        match parcel {
+            Parcel::Bounce { reference, .. } => reference.uuid[0],
+            _ => unreachable!("the tests post bounces"),
+        }
+    }
+
+    #[test]
+    fn nothing_overtakes_what_waits_in_the_overflow_list() {
+        let mesh = Mesh::new(2, 2);
+        let limits = Limits { overflow_messages_max: 8, hold_us: 1000 };
+        let mut outlets = Outlets::new(mesh.clone(), limits);
+        let to = NodeId::shard(1);
+        for n in 0..4 {
+            outlets.post(0, to, bounce(n));
+        }
+        assert_eq!(mesh.take(to).as_ref().map(number), Some(0));
+        // There is room now, but 2 and 3 came first.
+        assert!(matches!(outlets.post(0, to, bounce(4)), Posted::Waiting));
+        let mut seen = Vec::new();
+        while outlets.waiting() > 0 || mesh.depth(to) > 0 {
+            seen.extend(mesh.take(to).as_ref().map(number));
+            outlets.flush(0, |_| panic!("nothing is old enough"));
+        }
+        assert_eq!(seen, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_sleeper_is_rung_once_for_a_batch_and_never_sleeps_on_a_full_inbox() {
+        let mesh = Mesh::new(2, 8);
+        let mut outlets = Outlets::new(mesh.clone(), Limits { overflow_messages_max: 8, hold_us: 1000 });
+        let to = NodeId::shard(1);
+        assert!(mesh.fall_asleep(to));
+        outlets.post(0, to, bounce(0));
+        outlets.post(0, to, bounce(1));
+        let mut rung = Vec::new();
+        outlets.ring_bells(|node| rung.push(node));
+        outlets.ring_bells(|node| rung.push(node));
+        assert_eq!(rung, [to]);
+        assert!(!mesh.fall_asleep(to));
+    }
+}

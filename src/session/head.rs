@@ -1,0 +1,104 @@
+//! The first bytes of a connection, and the head of an HTTP request.
+
+use super::host::{Framing, Host};
+use super::settings::{Limits, Listener};
+use super::stream::Stream;
+use super::tunnel::Tunnel;
+use super::websocket::WebSocket;
+use super::{Refusal, Settings, Stage, Step, Then};
+use crate::dialect::binary;
+use crate::wire::frame::START_BYTE;
+use crate::wire::http::{self, HeadLimits, parse_head, write_response};
+use crate::wire::websocket::{Request, check, is_upgrade, write_accept};
+
+/// Waits for the end of an HTTP head.
+pub(super) struct Head;
+
+/// Tells a stream of frames from HTTP by the first byte.
+pub(super) fn sniff(
+    bytes: &[u8],
+    listener: &Listener,
+    refusal: Option<Refusal>,
+    host: &mut dyn Host,
+) -> Step {
+    let Some(&first) = bytes.first() else { return Step::wait(0) };
+    let next = match (first, listener.binary, refusal) {
+        (START_BYTE, true, Some(refusal)) => {
+            host.set_framing(Framing::Stream);
+            let refusal = match refusal {
+                Refusal::Full => binary::Refusal::TooManyConnections,
+                Refusal::Draining => binary::Refusal::Draining,
+            };
+            let error = binary::write_refusal(None, refusal, host.out());
+            host.metrics().errors[usize::from(error)].add(1);
+            return Step { used: bytes.len(), then: Then::Hang };
+        }
+        (START_BYTE, true, None) => Stage::Stream(Stream::open(host)),
+        _ => Stage::Head(Head),
+    };
+    Step { used: 0, then: Then::Become(Box::new(next)) }
+}
+
+impl Head {
+    pub fn step(
+        &mut self,
+        settings: &Settings,
+        listener: &Listener,
+        bytes: &[u8],
+        refusal: Option<Refusal>,
+        host: &mut dyn Host,
+    ) -> Step {
+        let Limits { head_bytes_max, .. } = settings.limits;
+        let head = match parse_head(bytes, HeadLimits { head_bytes_max }) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Step::wait(0),
+            Err(error) => {
+                error.write(host.out());
+                return Step { used: bytes.len(), then: Then::Hang };
+            }
+        };
+        if refusal.is_some() || host.draining() {
+            let body: &[u8] = match refusal {
+                Some(Refusal::Full) => b"the server has as many connections as it may\n",
+                Some(Refusal::Draining) | None => b"the server is shutting down\n",
+            };
+            write_response(host.out(), 503, "Service Unavailable", &[("Retry-After", "1")], body);
+            return Step { used: bytes.len(), then: Then::Hang };
+        }
+        let request = Request::new(head.method, head.minor_version, head.headers());
+        if !listener.serves_websockets() || !is_upgrade(&request) {
+            // The front's HTTP library reads the same bytes again, and judges them itself.
+            return Step { used: 0, then: Then::Become(Box::new(Stage::Tunnel(Tunnel::open(host)))) };
+        }
+        let used = head.consumed;
+        if !listener.allows_origin(head.header("origin")) {
+            write_response(host.out(), 403, "Forbidden", &[], b"this Origin is not allowed\n");
+            return Step { used, then: Then::Hang };
+        }
+        match check(&request) {
+            Ok(accept) => {
+                let shard = host.key().node.index().to_string();
+                let mut extra = [("", ""); 2];
+                let mut extra_len = 0;
+                let exposed = listener.expose_shard.then_some(("X-Sigmux-Shard", shard.as_str()));
+                let protocol = request.first_protocol().map(|name| ("Sec-WebSocket-Protocol", name));
+                for header in exposed.into_iter().chain(protocol) {
+                    extra[extra_len] = header;
+                    extra_len += 1;
+                }
+                write_accept(host.out(), &accept, &extra[..extra_len]);
+                let websocket = WebSocket::open(listener, host);
+                Step { used, then: Then::Become(Box::new(Stage::WebSocket(websocket))) }
+            }
+            Err(refusal) => {
+                refusal.write(host.out());
+                Step { used, then: Then::Hang }
+            }
+        }
+    }
+
+    /// Says that the request took too long.
+    pub fn timed_out(&self, host: &mut dyn Host) {
+        http::write_response(host.out(), 408, "Request Timeout", &[], b"the request took too long\n");
+    }
+}

@@ -1,0 +1,444 @@
+//! Floor 3: the life of one connection, without I/O.
+//!
+//! ```text
+//! sniff ─0xAA─► stream ───────────────────┐
+//!   │                                     ▼
+//!   └─HTTP─► head ─upgrade─► WebSocket ─► closing
+//!              │                ▲         ▲
+//!              └─request─► tunnel ────────┘
+//! ```
+//!
+//! Owns the stages, the bytes that were received and not used yet, the deadlines, and the outbox.
+//! Invariants: after each call everything that could be done has been done, or the session does not
+//! [`Session::wants_input`]; input is used in the order of its arrival, whatever had to wait.
+//! Does not know on which core it lives, and knows no word of a protocol above WebSocket and HTTP.
+
+mod head;
+mod host;
+mod outbox;
+mod settings;
+mod speaker;
+mod stream;
+mod tunnel;
+mod websocket;
+
+pub use host::{Framing, Host, TunnelOut};
+pub use outbox::{Batch, Outbox, Receipt, Spares};
+pub use settings::{Limits, Listener, Settings};
+pub use tunnel::Leftover;
+
+use std::time::Duration;
+
+use crate::base::Now;
+use crate::dialect::{Context, binary};
+use crate::wire::websocket::{CloseCode, write_close};
+use head::Head;
+use speaker::{Ending, Speaker};
+use stream::Stream;
+use tunnel::Tunnel;
+use websocket::WebSocket;
+
+/// Why a new connection is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The server has as many connections as it may.
+    Full,
+    Draining,
+}
+
+pub struct Session {
+    stage: Stage,
+    /// Received and not used yet: the start of something that is not complete, or what came in
+    /// while the session had to wait.
+    backlog: Vec<u8>,
+    last_received_us: u64,
+    stage_since_us: u64,
+    /// When it logged in; 0 before.
+    joined_us: u64,
+    listener: u16,
+    /// Pings sent since the last received byte.
+    pings: u8,
+    /// The shard has stopped reading, so silence is not the peer's.
+    paused: bool,
+    refusal: Option<Refusal>,
+}
+
+enum Stage {
+    /// Nothing has been received.
+    Sniff,
+    Head(Head),
+    WebSocket(WebSocket),
+    Stream(Stream),
+    Tunnel(Tunnel),
+    Closing(Closing),
+}
+
+/// Everything has been said; what remains is to see it sent.
+struct Closing {
+    /// On a WebSocket whose end the server began: reads on, only for the client's Close.
+    awaits: Option<Box<WebSocket>>,
+}
+
+/// What one step of a stage did with the bytes before it.
+struct Step {
+    used: usize,
+    then: Then,
+}
+
+enum Then {
+    /// The stage needs more bytes.
+    Wait,
+    /// The stage, perhaps a new one, goes on with the rest.
+    GoOn,
+    Become(Box<Stage>),
+    End(Ending),
+    /// Closes without a word of the protocol: what had to be said is in the outbox.
+    Hang,
+}
+
+impl Step {
+    fn wait(used: usize) -> Step {
+        Step { used, then: Then::Wait }
+    }
+}
+
+impl Session {
+    pub fn new(listener: u16, refusal: Option<Refusal>, now: Now) -> Session {
+        Session {
+            stage: Stage::Sniff,
+            backlog: Vec::new(),
+            last_received_us: now.mono_us,
+            stage_since_us: now.mono_us,
+            joined_us: 0,
+            listener,
+            pings: 0,
+            paused: false,
+            refusal,
+        }
+    }
+
+    pub fn listener(&self) -> u16 {
+        self.listener
+    }
+
+    /// Bytes have arrived. They may be overwritten.
+    pub fn feed(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) {
+        self.last_received_us = host.now().mono_us;
+        self.pings = 0;
+        if self.backlog.is_empty() && !self.has_unfinished_message() {
+            let used = self.advance(settings, bytes, host);
+            self.backlog.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        } else if self.head_cannot_be_complete(settings, bytes) {
+            self.backlog.extend_from_slice(bytes);
+        } else {
+            self.backlog.extend_from_slice(bytes);
+            self.work_backlog(settings, host);
+        }
+    }
+
+    /// There may be room again: goes on where it had to stop.
+    pub fn resume(&mut self, settings: &Settings, host: &mut dyn Host) {
+        self.paused = false;
+        self.last_received_us = host.now().mono_us;
+        self.work_backlog(settings, host);
+    }
+
+    /// The shard reads no more from this connection until [`Session::resume`].
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Whether further bytes would be used. Apart from this, [`Host::may_go_on`] decides.
+    pub fn wants_input(&self, settings: &Settings) -> bool {
+        match &self.stage {
+            Stage::Tunnel(tunnel) => tunnel.wants_input(settings.limits.tunnel_window_bytes),
+            _ => true,
+        }
+    }
+
+    /// The peer will send nothing more.
+    pub fn peer_ended(&mut self, settings: &Settings, host: &mut dyn Host) {
+        match &mut self.stage {
+            Stage::Tunnel(tunnel) => {
+                tunnel.peer_ended();
+                self.work_backlog(settings, host);
+            }
+            Stage::Closing(closing) => closing.awaits = None,
+            _ => self.hang(settings, host),
+        }
+    }
+
+    /// Does what is due by now.
+    pub fn tick(&mut self, settings: &Settings, host: &mut dyn Host) {
+        let now = host.now();
+        if self.deadline_us(settings).is_none_or(|deadline| now.mono_us < deadline) {
+            return;
+        }
+        match &mut self.stage {
+            Stage::Sniff => self.hang(settings, host),
+            Stage::Head(head) => {
+                head.timed_out(host);
+                self.hang(settings, host);
+            }
+            Stage::WebSocket(websocket) if websocket.is_undecided() => {
+                self.end(settings, Ending { code: CloseCode::POLICY, reason: "No message" }, host);
+            }
+            Stage::Stream(stream) if stream.is_undecided() => self.hang(settings, host),
+            Stage::WebSocket(_) => self.websocket_silence(settings, now, host),
+            Stage::Stream(_) => self.hang(settings, host),
+            Stage::Tunnel(_) => {}
+            // The shard asks `is_overdue` and closes hard.
+            Stage::Closing(_) => {}
+        }
+    }
+
+    /// When [`Session::tick`] has something to do.
+    pub fn deadline_us(&self, settings: &Settings) -> Option<u64> {
+        let limits = &settings.limits;
+        let since_stage = |limit: Duration| Some(self.stage_since_us + limit.as_micros() as u64);
+        let silence = |limit: Duration| {
+            let counts = !limit.is_zero() && !self.paused;
+            counts.then(|| self.last_received_us + limit.as_micros() as u64)
+        };
+        match &self.stage {
+            Stage::Sniff => since_stage(limits.first_message),
+            Stage::Head(_) => since_stage(limits.head),
+            Stage::WebSocket(websocket) if websocket.is_undecided() => since_stage(limits.first_message),
+            Stage::Stream(stream) if stream.is_undecided() => since_stage(limits.first_message),
+            Stage::WebSocket(_) => {
+                let heartbeat = silence(limits.heartbeat_interval * (u32::from(self.pings) + 1));
+                let timeout = silence(limits.session_timeout);
+                heartbeat.into_iter().chain(timeout).min()
+            }
+            Stage::Stream(_) => silence(limits.session_timeout),
+            Stage::Tunnel(_) => None,
+            Stage::Closing(_) => since_stage(limits.close),
+        }
+    }
+
+    /// A newer connection owns this one's id.
+    pub fn evicted(&mut self, settings: &Settings, host: &mut dyn Host) {
+        self.end_by_dialect(settings, host, binary::Session::evicted);
+    }
+
+    /// A defect of ours was caught while this session was served.
+    pub fn failed(&mut self, settings: &Settings, host: &mut dyn Host) {
+        self.end_by_dialect(settings, host, binary::Session::failed);
+        if !self.is_closing() {
+            self.hang(settings, host);
+        }
+    }
+
+    /// The server shuts down.
+    pub fn drain(&mut self, settings: &Settings, host: &mut dyn Host) {
+        match &mut self.stage {
+            Stage::Sniff | Stage::Head(_) => self.hang(settings, host),
+            Stage::Stream(stream) => {
+                stream.shutting_down(host);
+                self.hang(settings, host);
+            }
+            Stage::WebSocket(_) => {
+                let ending = Ending { code: CloseCode::GOING_AWAY, reason: "Server shutting down" };
+                self.end(settings, ending, host);
+            }
+            // The front ends its exchanges itself.
+            Stage::Tunnel(_) | Stage::Closing(_) => {}
+        }
+    }
+
+    /// The peer does not read: ends the connection with 1013.
+    pub fn cut_slow_consumer(&mut self, settings: &Settings, host: &mut dyn Host) {
+        if !self.is_closing() {
+            let ending = Ending { code: CloseCode::TRY_AGAIN, reason: "Too slow" };
+            self.end(settings, ending, host);
+        }
+    }
+
+    /// The connection is gone, however that came about. Gives up what the session held.
+    pub fn gone(&mut self, settings: &Settings, host: &mut dyn Host) {
+        self.leave_stage(settings, host);
+        self.stage = Stage::Closing(Closing { awaits: None });
+    }
+
+    pub fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing(_))
+    }
+
+    /// Whether, once the outbox is empty, the connection's write side is to be shut.
+    pub fn may_shut_down(&self) -> bool {
+        matches!(&self.stage, Stage::Closing(closing) if closing.awaits.is_none())
+    }
+
+    pub fn is_overdue(&self, settings: &Settings, now: Now) -> bool {
+        self.is_closing() && self.deadline_us(settings).is_some_and(|deadline| deadline <= now.mono_us)
+    }
+
+    /// The kernel has taken `bytes` of this connection's output.
+    pub fn output_taken(&mut self, bytes: usize, host: &mut dyn Host) {
+        if let Stage::Tunnel(_) = &self.stage {
+            host.tunnel(TunnelOut::Credit(bytes as u32));
+        }
+    }
+
+    /// The front has made use of `bytes` of the tunnel.
+    pub fn tunnel_credit(&mut self, bytes: usize) {
+        if let Stage::Tunnel(tunnel) = &mut self.stage {
+            tunnel.credit(bytes);
+        }
+    }
+
+    /// The front has written its last byte.
+    pub fn tunnel_ended(&mut self, settings: &Settings, host: &mut dyn Host) {
+        if let Stage::Tunnel(_) = &self.stage {
+            self.hang(settings, host);
+        }
+    }
+
+    /// The front gives the connection back as a WebSocket; see [`Leftover`].
+    pub fn tunnel_leftover(&mut self, settings: &Settings, leftover: Leftover<'_>, host: &mut dyn Host) {
+        let Stage::Tunnel(tunnel) = &mut self.stage else { return };
+        let Some(mut received) = tunnel.give_back(leftover) else { return };
+        let websocket = WebSocket::open(self.served(settings), host);
+        self.enter(Stage::WebSocket(websocket), host);
+        // What had come in behind the upgrade request precedes what waits here.
+        received.append(&mut self.backlog);
+        self.backlog = received;
+        self.work_backlog(settings, host);
+    }
+
+    fn served<'s>(&self, settings: &'s Settings) -> &'s Listener {
+        &settings.listeners[usize::from(self.listener)]
+    }
+
+    fn has_unfinished_message(&self) -> bool {
+        matches!(&self.stage, Stage::WebSocket(websocket) if websocket.has_unfinished_message())
+    }
+
+    /// A head ends with a line end, so bytes without one cannot complete it. It is parsed again
+    /// only when it can be complete, or has become too long.
+    fn head_cannot_be_complete(&self, settings: &Settings, bytes: &[u8]) -> bool {
+        matches!(self.stage, Stage::Head(_))
+            && memchr::memchr(b'\n', bytes).is_none()
+            && self.backlog.len() + bytes.len() < settings.limits.head_bytes_max
+    }
+
+    fn work_backlog(&mut self, settings: &Settings, host: &mut dyn Host) {
+        let mut bytes = std::mem::take(&mut self.backlog);
+        let used = self.advance(settings, &mut bytes, host);
+        if used < bytes.len() {
+            bytes.drain(..used);
+            // Nothing was received meanwhile: this call is the only one that serves the session.
+            self.backlog = bytes;
+        }
+    }
+
+    /// Takes steps until more bytes or more room are needed; tells how many bytes are used.
+    fn advance(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) -> usize {
+        let mut at = 0;
+        while host.may_go_on() || self.is_closing() {
+            let rest = &mut bytes[at..];
+            let listener = &settings.listeners[usize::from(self.listener)];
+            let step = match &mut self.stage {
+                Stage::Sniff => self::head::sniff(rest, listener, self.refusal, host),
+                Stage::Head(head) => head.step(settings, listener, rest, self.refusal, host),
+                Stage::WebSocket(ws) => ws.step(settings, rest, host, &mut self.joined_us),
+                Stage::Stream(stream) => stream.step(settings, rest, host, &mut self.joined_us),
+                Stage::Tunnel(tunnel) => tunnel.step(rest, settings.limits.tunnel_window_bytes, host),
+                Stage::Closing(closing) => closing.step(settings, rest, host),
+            };
+            at += step.used;
+            match step.then {
+                Then::Wait => break,
+                Then::GoOn => {}
+                Then::Become(stage) => self.enter(*stage, host),
+                Then::End(ending) => self.end(settings, ending, host),
+                Then::Hang => self.hang(settings, host),
+            }
+        }
+        at
+    }
+
+    fn enter(&mut self, stage: Stage, host: &dyn Host) {
+        self.stage = stage;
+        self.stage_since_us = host.now().mono_us;
+    }
+
+    fn websocket_silence(&mut self, settings: &Settings, now: Now, host: &mut dyn Host) {
+        let silent_us = now.mono_us.saturating_sub(self.last_received_us);
+        let reached = |limit: Duration| !limit.is_zero() && silent_us >= limit.as_micros() as u64;
+        let interval = settings.limits.heartbeat_interval;
+        if reached(settings.limits.session_timeout) {
+            self.end(settings, Ending { code: CloseCode::POLICY, reason: "Session timeout" }, host);
+        } else if reached(interval * websocket::SILENT_INTERVALS_MAX) {
+            self.end(settings, Ending { code: CloseCode::POLICY, reason: "Heartbeat timeout" }, host);
+        } else {
+            self.pings += 1;
+            websocket::ping(host);
+        }
+    }
+
+    /// Has the dialect say why it ends.
+    fn end_by_dialect(
+        &mut self,
+        settings: &Settings,
+        host: &mut dyn Host,
+        say: fn(&mut binary::Session, &binary::Settings, &mut dyn Context),
+    ) {
+        let (framing, dialect) = match &mut self.stage {
+            Stage::WebSocket(websocket) => (Framing::WebSocket, websocket.dialect()),
+            Stage::Stream(stream) => (Framing::Stream, Some(stream.dialect())),
+            _ => return,
+        };
+        let Some(dialect) = dialect else { return };
+        let mut speaker = Speaker::new(host, framing, &mut self.joined_us);
+        say(dialect, &settings.binary, &mut speaker);
+        if let Some(ending) = speaker.ending() {
+            self.end(settings, ending, host);
+        }
+    }
+
+    /// Ends the connection with a Close frame on a WebSocket, plainly elsewhere.
+    fn end(&mut self, settings: &Settings, ending: Ending, host: &mut dyn Host) {
+        self.leave_stage(settings, host);
+        let awaits = match std::mem::replace(&mut self.stage, Stage::Sniff) {
+            Stage::WebSocket(websocket) => {
+                write_close(host.out(), Some(ending.code), ending.reason);
+                websocket.awaits_close()
+            }
+            _ => None,
+        };
+        self.close_stage(awaits, host);
+    }
+
+    /// Ends the connection after what is in the outbox.
+    fn hang(&mut self, settings: &Settings, host: &mut dyn Host) {
+        self.leave_stage(settings, host);
+        self.close_stage(None, host);
+    }
+
+    fn close_stage(&mut self, awaits: Option<Box<WebSocket>>, host: &mut dyn Host) {
+        host.set_speaks(crate::dialect::Speaks::Nothing);
+        self.enter(Stage::Closing(Closing { awaits }), host);
+        self.backlog = Vec::new();
+    }
+
+    fn leave_stage(&mut self, settings: &Settings, host: &mut dyn Host) {
+        match &mut self.stage {
+            Stage::WebSocket(websocket) => websocket.ended(settings, host, &mut self.joined_us),
+            Stage::Stream(stream) => stream.ended(settings, host, &mut self.joined_us),
+            Stage::Tunnel(tunnel) => tunnel.ended(host),
+            Stage::Sniff | Stage::Head(_) | Stage::Closing(_) => {}
+        }
+    }
+}
+
+impl Closing {
+    fn step(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) -> Step {
+        if let Some(websocket) = &mut self.awaits
+            && websocket.sees_close(settings, bytes, host)
+        {
+            self.awaits = None;
+        }
+        Step::wait(bytes.len())
+    }
+}

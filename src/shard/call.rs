@@ -1,0 +1,125 @@
+//! One call of one session: the world as [`Host`], seen from that session's connection.
+
+use bytes::Bytes;
+
+use super::world::{Deferred, World};
+use crate::base::{Now, PeerKey, RealmId};
+use crate::dialect::{Delivery, Speaks, Undeliverable, binary};
+use crate::hub::{OnDuplicate, Route, Taken};
+use crate::mesh::{Parcel, TunnelStep};
+use crate::observe::{Event, ShardMetrics};
+use crate::session::{Framing, Host, TunnelOut};
+use crate::wire::websocket;
+
+pub struct Call<'a> {
+    pub world: &'a mut World,
+    pub key: PeerKey,
+    /// Where output goes of a connection that has no port any more.
+    void: Vec<u8>,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(world: &'a mut World, key: PeerKey) -> Self {
+        Call { world, key, void: Vec::new() }
+    }
+}
+
+impl Host for Call<'_> {
+    fn now(&self) -> Now {
+        self.world.now
+    }
+
+    fn key(&self) -> PeerKey {
+        self.key
+    }
+
+    fn random_u128(&mut self) -> u128 {
+        self.world.entropy.next_u128()
+    }
+
+    fn metrics(&self) -> &ShardMetrics {
+        &self.world.metrics
+    }
+
+    fn publish(&mut self, event: Event) {
+        self.world.publish(event);
+    }
+
+    fn draining(&self) -> bool {
+        self.world.draining()
+    }
+
+    fn out(&mut self) -> &mut Vec<u8> {
+        let World { ports, spares, touched, .. } = &mut *self.world;
+        let Some(port) = ports.get(self.key.slot, self.key.generation) else {
+            self.void.clear();
+            return &mut self.void;
+        };
+        if !port.touched {
+            port.touched = true;
+            touched.push(self.key.slot);
+        }
+        &mut port.outbox.out(spares).bytes
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.world.may_go_on(self.key)
+    }
+
+    fn set_framing(&mut self, framing: Framing) {
+        if let Some(port) = self.world.ports.get(self.key.slot, self.key.generation) {
+            port.framing = framing;
+        }
+        if framing == Framing::Stream {
+            self.world.deferred.push(Deferred::KeepAlive(self.key));
+        }
+    }
+
+    fn set_speaks(&mut self, speaks: Speaks) {
+        if let Some(port) = self.world.ports.get(self.key.slot, self.key.generation) {
+            port.speaks = speaks;
+        }
+    }
+
+    fn join(&mut self, realm: RealmId, id: &str, on_duplicate: OnDuplicate) -> Result<(), Taken> {
+        let joined = self.world.directory.join(realm, id, self.key, binary::DIALECT, on_duplicate)?;
+        match joined.replaced {
+            Some(old) if old.node == self.world.node => self.world.deferred.push(Deferred::Evict(old)),
+            Some(old) => self.world.post(old.node, Parcel::Evict { peer: old }),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, realm: RealmId, id: &str) {
+        self.world.directory.leave(realm, id, self.key);
+    }
+
+    fn send(
+        &mut self,
+        realm: RealmId,
+        to: &str,
+        route: &mut Option<Box<Route>>,
+        delivery: &Delivery<'_>,
+    ) -> Result<(), Undeliverable> {
+        self.world.send(realm, to, route, delivery)
+    }
+
+    fn tunnel(&mut self, step: TunnelOut<'_>) {
+        let step = match step {
+            TunnelOut::Open => {
+                self.world.deferred.push(Deferred::OpenTunnel(self.key));
+                return;
+            }
+            TunnelOut::Bytes(bytes) => TunnelStep::Bytes(Bytes::copy_from_slice(bytes)),
+            TunnelOut::Credit(bytes) => TunnelStep::Credit(bytes),
+            TunnelOut::End => TunnelStep::End,
+            TunnelOut::Reset => TunnelStep::Reset,
+        };
+        self.world.deferred.push(Deferred::Tunnel(self.key, step));
+    }
+
+    fn pool(&mut self) -> &mut websocket::Pool {
+        &mut self.world.pool
+    }
+}

@@ -1,0 +1,89 @@
+//! The outgoing half of a connection. It stands apart from the session, so that a session which is
+//! being fed can write to the ports of others, and to its own.
+
+use crate::base::NodeId;
+use crate::dialect::Speaks;
+use crate::session::{Framing, Outbox};
+
+/// One connection's way out, and what the shard has told the ring about it.
+pub struct Port {
+    pub generation: u32,
+    pub outbox: Outbox,
+    pub speaks: Speaks,
+    pub framing: Framing,
+    /// The node whose inbox was full when this connection sent there.
+    pub held_for: Option<NodeId>,
+    /// In the list of ports to be flushed at the end of the turn.
+    pub touched: bool,
+    /// The ring has been told to receive.
+    pub reading: bool,
+    /// The peer has finished writing.
+    pub ended: bool,
+    /// The write side has been shut.
+    pub shut: bool,
+    /// The ring has been told to close.
+    pub closing: bool,
+    /// Counts against `connections_max`.
+    pub counted: bool,
+    /// Its outbox has been above the soft limit since it was last empty.
+    pub over_soft: bool,
+    /// Since when its outbox has been full; 0: it is not.
+    pub over_since_us: u64,
+}
+
+/// Ports by slot. A slot's port stays, with its generation, until the next tenant comes.
+#[derive(Default)]
+pub struct Ports {
+    slots: Vec<Option<Port>>,
+}
+
+impl Port {
+    fn new(generation: u32, counted: bool) -> Port {
+        Port {
+            generation,
+            outbox: Outbox::default(),
+            speaks: Speaks::Nothing,
+            framing: Framing::Stream,
+            held_for: None,
+            touched: false,
+            reading: false,
+            ended: false,
+            shut: false,
+            closing: false,
+            counted,
+            over_soft: false,
+            over_since_us: 0,
+        }
+    }
+}
+
+impl Ports {
+    pub fn open(&mut self, slot: u32, generation: u32, counted: bool) {
+        let index = slot as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+        }
+        self.slots[index] = Some(Port::new(generation, counted));
+    }
+
+    pub fn get(&mut self, slot: u32, generation: u32) -> Option<&mut Port> {
+        self.at(slot).filter(|port| port.generation == generation)
+    }
+
+    pub fn find(&self, slot: u32, generation: u32) -> Option<&Port> {
+        self.slots.get(slot as usize)?.as_ref().filter(|port| port.generation == generation)
+    }
+
+    /// The port of a slot's present tenant.
+    pub fn at(&mut self, slot: u32) -> Option<&mut Port> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    pub fn remove(&mut self, slot: u32, generation: u32) -> Option<Port> {
+        self.slots.get_mut(slot as usize)?.take_if(|port| port.generation == generation)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Port)> {
+        self.slots.iter().enumerate().filter_map(|(slot, port)| port.as_ref().map(|p| (slot as u32, p)))
+    }
+}

@@ -1,0 +1,50 @@
+//! What a shard is made of, and its limits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
+
+use crate::base::{Entropy, NodeId};
+use crate::hub::Directory;
+use crate::mesh::{self, Mesh};
+use crate::observe::{EventQueue, ShardMetrics};
+use crate::session;
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections of the whole process.
+    pub connections_max: usize,
+    /// An outbox above this is counted.
+    pub outbox_soft_bytes: usize,
+    /// An outbox above this takes no relayed message, and its connection is not read from.
+    pub outbox_hard_bytes: usize,
+    /// Room above the hard limit for replies and for messages that came back. A connection that
+    /// uses it up is cut.
+    pub outbox_reserve_bytes: usize,
+    /// Longest that an outbox may stay over its hard limit.
+    pub slow_consumer: Duration,
+    pub drain: Duration,
+    pub mesh: mesh::Limits,
+}
+
+/// Shared by all nodes of the process.
+#[derive(Default)]
+pub struct Shared {
+    /// The server shuts down. Set once, then every bell is rung.
+    pub draining: AtomicBool,
+    /// Connections that are served.
+    pub connections: AtomicUsize,
+}
+
+/// Everything that a shard is given.
+pub struct Parts {
+    pub node: NodeId,
+    pub settings: Arc<session::Settings>,
+    pub limits: Limits,
+    pub shared: Arc<Shared>,
+    pub directory: Arc<Directory>,
+    pub mesh: Arc<Mesh>,
+    pub metrics: Arc<ShardMetrics>,
+    pub events: Arc<EventQueue>,
+    pub entropy: Box<dyn Entropy + Send>,
+}

@@ -1,0 +1,237 @@
+//! Routing: from a sender to its target's outbox, on this shard or on another, and the way back for
+//! what could not be delivered.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::port::Ports;
+use super::settings::{Limits, Parts, Shared};
+use crate::base::{Entropy, NodeId, Now, PeerKey, RealmId};
+use crate::dialect::{Delivery, MessageRef, Undeliverable, bounced};
+use crate::hub::{Directory, Route};
+use crate::mesh::{Mesh, Outlets, Parcel, Posted, TunnelStep};
+use crate::observe::{Event, EventQueue, LatencyRecorder, ShardMetrics};
+use crate::session::{Framing, Spares};
+use crate::wire::websocket::{self, Opcode, header_len, write_header};
+
+/// Everything of a shard but its sessions and its sockets.
+pub struct World {
+    pub node: NodeId,
+    pub now: Now,
+    pub limits: Limits,
+    pub shared: Arc<Shared>,
+    pub directory: Arc<Directory>,
+    pub mesh: Arc<Mesh>,
+    pub outlets: Outlets,
+    pub ports: Ports,
+    pub spares: Spares,
+    /// Slots whose outbox has something to send.
+    pub touched: Vec<u32>,
+    /// What one session's call means for others, or for its own socket; carried out after it.
+    pub deferred: Vec<Deferred>,
+    /// Connections that feed a full node, and since when they are not read from.
+    pub held: Vec<(PeerKey, u64)>,
+    pub metrics: Arc<ShardMetrics>,
+    pub latency: LatencyRecorder,
+    pub pool: websocket::Pool,
+    pub entropy: Box<dyn Entropy + Send>,
+    events: Arc<EventQueue>,
+    /// One error on its way into a WebSocket message.
+    scratch: Vec<u8>,
+}
+
+pub enum Deferred {
+    /// Another connection has taken this one's id.
+    Evict(PeerKey),
+    /// It reads neither its messages nor its replies.
+    Cut(PeerKey),
+    /// Its outbox is full: it is to be looked at when that has lasted too long.
+    Watch(PeerKey),
+    /// It is plain TCP, which has no pings.
+    KeepAlive(PeerKey),
+    /// Its request is the front's.
+    OpenTunnel(PeerKey),
+    Tunnel(PeerKey, TunnelStep),
+}
+
+impl World {
+    pub fn new(parts: Parts, now: Now) -> World {
+        World {
+            node: parts.node,
+            now,
+            outlets: Outlets::new(parts.mesh.clone(), parts.limits.mesh),
+            limits: parts.limits,
+            shared: parts.shared,
+            directory: parts.directory,
+            mesh: parts.mesh,
+            ports: Ports::default(),
+            spares: Spares::default(),
+            touched: Vec::new(),
+            deferred: Vec::new(),
+            held: Vec::new(),
+            metrics: parts.metrics,
+            latency: LatencyRecorder::default(),
+            pool: websocket::Pool::default(),
+            entropy: parts.entropy,
+            events: parts.events,
+            scratch: Vec::new(),
+        }
+    }
+
+    pub fn draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    pub fn publish(&self, event: Event) {
+        self.events.publish(event);
+    }
+
+    /// Routes a message of the connection `from`.
+    pub fn send(
+        &mut self,
+        realm: RealmId,
+        to: &str,
+        route: &mut Option<Box<Route>>,
+        delivery: &Delivery<'_>,
+    ) -> Result<(), Undeliverable> {
+        let to = self.directory.resolve(realm, to, route).ok_or(Undeliverable::NotConnected)?;
+        if to.node == self.node {
+            return self.deliver(to, delivery, self.now.mono_us);
+        }
+        let received_us = self.now.mono_us;
+        let parcel = Parcel::Deliver { to, delivery: Box::new(delivery.to_owned()), received_us };
+        match self.outlets.post(self.now.mono_us, to.node, parcel) {
+            Posted::Sent => Ok(()),
+            Posted::Waiting => {
+                self.hold(delivery.from, to.node);
+                Ok(())
+            }
+            Posted::Refused => Err(Undeliverable::Full),
+        }
+    }
+
+    /// Appends a message to the outbox of a connection of this shard. The generation in `to` is
+    /// what decides whether the target is still there.
+    pub fn deliver(
+        &mut self,
+        to: PeerKey,
+        delivery: &Delivery<'_>,
+        received_us: u64,
+    ) -> Result<(), Undeliverable> {
+        let Some(port) = self.ports.get(to.slot, to.generation) else {
+            return Err(Undeliverable::NotConnected);
+        };
+        let plan = delivery.plan(port.speaks)?;
+        let length = plan.len();
+        let framed = match port.framing {
+            Framing::Stream => length,
+            Framing::WebSocket => length + header_len(length),
+        };
+        let queued = port.outbox.queued_bytes();
+        if queued + framed > self.limits.outbox_hard_bytes {
+            if port.over_since_us == 0 {
+                port.over_since_us = self.now.mono_us.max(1);
+                self.deferred.push(Deferred::Watch(to));
+            }
+            return Err(Undeliverable::Full);
+        }
+        if queued + framed > self.limits.outbox_soft_bytes && !port.over_soft {
+            port.over_soft = true;
+            self.metrics.outbox_over_soft.add(1);
+        }
+        let out = &mut port.outbox.out(&mut self.spares).bytes;
+        if port.framing == Framing::WebSocket {
+            write_header(out, Opcode::Binary, length);
+        }
+        delivery.write(&plan, out);
+        port.outbox.expect(delivery.from, delivery.reference(), received_us);
+        if !port.touched {
+            port.touched = true;
+            self.touched.push(to.slot);
+        }
+        self.metrics.messages_sent[usize::from(delivery.label().0)].add(1);
+        Ok(())
+    }
+
+    /// Tells the sender of a message, wherever it lives, that it was not delivered.
+    pub fn bounce(&mut self, to: PeerKey, reference: MessageRef, cause: Undeliverable) {
+        if to.node != self.node {
+            self.outlets.post(self.now.mono_us, to.node, Parcel::Bounce { to, reference, cause });
+            return;
+        }
+        self.metrics.bounced.add(1);
+        let Some(port) = self.ports.get(to.slot, to.generation) else { return };
+        self.scratch.clear();
+        let Some(error) = bounced(port.speaks, reference, cause, &mut self.scratch) else { return };
+        self.metrics.errors[usize::from(error)].add(1);
+        let out = &mut port.outbox.out(&mut self.spares).bytes;
+        if port.framing == Framing::WebSocket {
+            write_header(out, Opcode::Binary, self.scratch.len());
+        }
+        out.extend_from_slice(&self.scratch);
+        if !port.touched {
+            port.touched = true;
+            self.touched.push(to.slot);
+        }
+        if self.is_out_of_reserve(to) {
+            self.deferred.push(Deferred::Cut(to));
+        }
+    }
+
+    pub fn is_out_of_reserve(&self, key: PeerKey) -> bool {
+        let most = self.limits.outbox_hard_bytes + self.limits.outbox_reserve_bytes;
+        self.ports.find(key.slot, key.generation).is_some_and(|port| port.outbox.queued_bytes() > most)
+    }
+
+    /// Whether a session may use more of its input.
+    pub fn may_go_on(&self, key: PeerKey) -> bool {
+        let hard = self.limits.outbox_hard_bytes;
+        self.ports
+            .find(key.slot, key.generation)
+            .is_some_and(|port| port.held_for.is_none() && port.outbox.queued_bytes() <= hard)
+    }
+
+    /// Gives up what waited too long for a full inbox, and lets go of those who fed it.
+    /// Returns the connections that may go on.
+    pub fn flush_outlets(&mut self) -> Vec<PeerKey> {
+        let mut expired = Vec::new();
+        self.outlets.flush(self.now.mono_us, |parcel| expired.push(parcel));
+        for parcel in expired {
+            if let Parcel::Deliver { delivery, .. } = parcel {
+                let delivery = delivery.borrow();
+                self.bounce(delivery.from, delivery.reference(), Undeliverable::Full);
+            }
+        }
+        let mut freed = Vec::new();
+        if !self.held.is_empty() {
+            let (outlets, ports) = (&self.outlets, &mut self.ports);
+            let (now_us, hold_us) = (self.now.mono_us, self.limits.mesh.hold_us);
+            self.held.retain(|&(key, since_us)| {
+                let Some(port) = ports.get(key.slot, key.generation) else { return false };
+                let still = now_us.saturating_sub(since_us) < hold_us
+                    && port.held_for.is_some_and(|node| outlets.is_waiting_for(node));
+                if !still {
+                    port.held_for = None;
+                    freed.push(key);
+                }
+                still
+            });
+        }
+        self.metrics.overflow_depth.set(self.outlets.waiting() as i64);
+        freed
+    }
+
+    pub fn post(&mut self, to: NodeId, parcel: Parcel) {
+        // Only deliveries are refused.
+        self.outlets.post(self.now.mono_us, to, parcel);
+    }
+
+    fn hold(&mut self, from: PeerKey, node: NodeId) {
+        if let Some(port) = self.ports.get(from.slot, from.generation)
+            && port.held_for.replace(node).is_none()
+        {
+            self.held.push((from, self.now.mono_us));
+            self.metrics.held_back.add(1);
+        }
+    }
+}
