@@ -1,0 +1,310 @@
+//! Floor 6: the command line.
+//!
+//! Owns arguments, exit codes, the log's output, and what is printed for people. The invariant:
+//! stdout carries what was asked for and nothing else; logs and complaints go to stderr.
+//!
+//! Must not know how the engine works: it loads settings and hands them down.
+
+mod check;
+mod logs;
+mod token;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Settings};
+use crate::server;
+
+/// How a run ended, in the words of the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// 0
+    Clean,
+    /// 1: something went wrong while it ran.
+    Failure,
+    /// 2: the command line or the configuration is wrong; nothing was started.
+    BadUsage,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sigmux                                   start with config/sigmux.toml, else with built-in settings
+  sigmux serve -c app-config.toml          start with a file of your own
+  sigmux check -c app-config.toml          say what is wrong with it, and what would listen where
+  sigmux token --client-id camera-7        make a JWT for one client
+
+Environment:
+  SIGMUX_CONFIG                            the file, like -c
+  SIGMUX_SECTION_KEY                       any key of the file, for example SIGMUX_SERVER_PORT=9000
+                                           or SIGMUX_AUTH_API_KEYS=one:secret,two:secret
+  SIGNAL_MANAGER_SECTION_KEY               the documented names, for example
+                                           SIGNAL_MANAGER_SERVER_HOST; SIGMUX_ wins over them
+
+Exit codes:
+  0  clean, after SIGTERM and SIGINT too
+  1  failure while running, for example an address that is taken
+  2  wrong command line or configuration; nothing was started";
+
+/// One WebRTC signaling engine that speaks five protocols.
+///
+/// Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "sigmux", version, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// Settings in TOML; without it config/sigmux.toml if it is there, else built-in settings
+    #[arg(short, long, global = true, value_name = "FILE", env = "SIGMUX_CONFIG")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    serve: ServeArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the engine (the default); SIGTERM and SIGINT drain it
+    Serve(ServeArguments),
+    /// Check the settings and print what would listen where
+    Check,
+    /// Make a JWT that lets one client in, and print it
+    ///
+    /// Signed with `token_secret` of [auth], it lives `token_expiry` seconds. The server takes it
+    /// where `auth_method` is "jwt".
+    Token(TokenArguments),
+}
+
+#[derive(Args, Debug)]
+struct ServeArguments {
+    /// Print one JSON line with the real addresses and ports once everything listens
+    #[arg(long)]
+    print_ports: bool,
+}
+
+#[derive(Args, Debug)]
+struct TokenArguments {
+    /// The client that may log in with the token: its `sub`
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    client_id: String,
+}
+
+/// Runs what the command line of this process asks for.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(asked_or_wrong) => {
+            // Help and version count as errors here, with exit code 0.
+            let code = if asked_or_wrong.use_stderr() { Outcome::BadUsage } else { Outcome::Clean };
+            return if asked_or_wrong.print().is_ok() { code.into() } else { Outcome::Failure.into() };
+        }
+    };
+    // Not locked: the server prints its ports from wherever it stands.
+    let outcome = run(&arguments, std::env::vars_os(), &mut io::stdout(), &mut io::stderr());
+    outcome.into()
+}
+
+fn run(
+    arguments: &Arguments,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> Outcome {
+    let is_serve = matches!(arguments.command, None | Some(Command::Serve(_)));
+    if arguments.serve.print_ports && !is_serve {
+        return complain(err, "--print-ports belongs to `sigmux serve`", Outcome::BadUsage);
+    }
+    let settings = match load(arguments.config.as_deref(), variables, err) {
+        Ok(settings) => settings,
+        Err(outcome) => return outcome,
+    };
+    let printed = match &arguments.command {
+        None => return serve(settings, arguments.serve.print_ports, err),
+        Some(Command::Serve(own)) => {
+            return serve(settings, own.print_ports || arguments.serve.print_ports, err);
+        }
+        Some(Command::Check) => check::report(&settings, out),
+        Some(Command::Token(own)) => match token::mint(&settings, &own.client_id, err) {
+            Ok(token) => writeln!(out, "{token}"),
+            Err(why) => return complain(err, &why, Outcome::BadUsage),
+        },
+    };
+    match printed.and_then(|()| out.flush()) {
+        Ok(()) => Outcome::Clean,
+        Err(error) => complain(err, &format!("cannot write to stdout: {error}"), Outcome::Failure),
+    }
+}
+
+fn load(
+    path: Option<&Path>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    err: &mut impl Write,
+) -> Result<Settings, Outcome> {
+    config::load_file(path, variables).map_err(|errors| {
+        let mut outcome = Outcome::BadUsage;
+        for line in errors.to_string().lines() {
+            outcome = complain(err, line, Outcome::BadUsage);
+        }
+        outcome
+    })
+}
+
+fn serve(settings: Settings, print_ports: bool, err: &mut impl Write) -> Outcome {
+    let has_logs = settings.logging.console_output;
+    logs::start(&settings.logging);
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    match server::serve(settings, print_ports) {
+        Ok(()) => Outcome::Clean,
+        Err(error) if has_logs => {
+            tracing::error!("{error}");
+            Outcome::Failure
+        }
+        Err(error) => complain(err, &error.to_string(), Outcome::Failure),
+    }
+}
+
+/// Nobody is left to tell when stderr is closed, so a failure to write is passed over.
+fn complain(err: &mut impl Write, message: &str, outcome: Outcome) -> Outcome {
+    let _ = writeln!(err, "sigmux: {message}");
+    outcome
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> ExitCode {
+        ExitCode::from(match outcome {
+            Outcome::Clean => 0,
+            Outcome::Failure => 1,
+            Outcome::BadUsage => 2,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Outcome, stdout and stderr of one command line with a file that holds `text`.
+    fn ran(text: &str, command: &[&str]) -> (Outcome, String, String) {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        let path = file.path().to_str().expect("a plain path");
+        let words = ["sigmux", "-c", path].into_iter().chain(command.iter().copied());
+        let arguments = Arguments::try_parse_from(words).expect("a command line");
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let outcome = run(&arguments, [], &mut out, &mut err);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text").replace(path, "FILE");
+        (outcome, text(out), text(err))
+    }
+
+    #[test]
+    fn serving_is_the_default() {
+        for (words, print_ports) in [
+            (&["sigmux"][..], false),
+            (&["sigmux", "--print-ports"], true),
+            (&["sigmux", "-c", "x.toml"], false),
+        ] {
+            let arguments = Arguments::try_parse_from(words).expect("a command line");
+            assert!(arguments.command.is_none());
+            assert_eq!(arguments.serve.print_ports, print_ports);
+        }
+        let words = ["sigmux", "serve", "--print-ports", "-c", "x.toml"];
+        let arguments = Arguments::try_parse_from(words).expect("a command line");
+        assert!(matches!(arguments.command, Some(Command::Serve(ServeArguments { print_ports: true }))));
+        assert_eq!(arguments.config, Some(PathBuf::from("x.toml")));
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_an_error() {
+        for words in [
+            &["sigmux", "sevre"][..],
+            &["sigmux", "--prot"],
+            &["sigmux", "token"],
+            &["sigmux", "token", "--client-id", ""],
+            &["sigmux", "check", "--print-ports"],
+        ] {
+            let error = Arguments::try_parse_from(words).expect_err("wrong");
+            assert!(error.use_stderr(), "{words:?}");
+        }
+        let (outcome, out, err) = ran("", &["--print-ports", "check"]);
+        assert_eq!((outcome, out.as_str()), (Outcome::BadUsage, ""));
+        assert!(err.contains("--print-ports belongs to `sigmux serve`"), "{err}");
+    }
+
+    #[test]
+    fn config_errors_are_plain_lines_on_stderr() {
+        for command in ["serve", "check"] {
+            let (outcome, out, err) = ran("[server]\nprot = 1\nshards = 99\n", &[command]);
+            assert_eq!(outcome, Outcome::BadUsage);
+            assert_eq!(out, "");
+            assert_eq!(
+                err,
+                "sigmux: FILE:2: unknown key `prot` in [server], did you mean `port`?\n\
+                 sigmux: FILE:3: `shards` in [server] must be a whole number from 0 to 64\n"
+            );
+        }
+    }
+
+    #[test]
+    fn check_prints_what_would_listen_and_the_warnings() {
+        let text = "[server]\nhost = \"localhost\"\nserves = [\"binary\", \"rooms\"]";
+        let (outcome, out, err) = ran(text, &["check"]);
+        assert_eq!((outcome, err.as_str()), (Outcome::Clean, ""));
+        assert_eq!(
+            out,
+            "FILE: ok\n\
+             main     127.0.0.1:8080  binary\n\
+             main     [::1]:8080      binary   (where the machine has IPv6)\n\
+             metrics  127.0.0.1:9090  metrics\n\
+             warning: listener main: `rooms` is not available in this version; it is left out\n\
+             warning: no client can log in: `api_keys` in [auth] is empty\n"
+        );
+    }
+
+    #[test]
+    fn a_minted_token_is_all_that_stdout_carries() {
+        let text = "[auth]\nauth_method = \"jwt\"\ntoken_secret = \"0123456789012345678901234567890123\"";
+        let (outcome, out, err) = ran(text, &["token", "--client-id", "camera-7"]);
+        assert_eq!((outcome, err.as_str()), (Outcome::Clean, ""));
+        let token = out.strip_suffix('\n').expect("one line");
+        assert_eq!(token.split('.').count(), 3);
+        assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{token}");
+    }
+
+    #[test]
+    fn a_token_needs_a_secret() {
+        let (outcome, out, err) = ran("[auth]\nauth_method = \"none\"", &["token", "--client-id", "x"]);
+        assert_eq!((outcome, out.as_str()), (Outcome::BadUsage, ""));
+        assert!(err.contains("`token_secret` is missing from [auth]"), "{err}");
+    }
+
+    #[test]
+    fn a_token_that_the_server_would_not_take_comes_with_a_note() {
+        let (outcome, out, err) = ran("[auth]\ntoken_secret = \"s\"", &["token", "--client-id", "x"]);
+        assert_eq!((outcome, out.lines().count()), (Outcome::Clean, 1));
+        assert!(err.contains("`auth_method` is not \"jwt\""), "{err}");
+    }
+
+    #[test]
+    fn a_closed_stdout_is_a_failure_and_no_panic() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let words = ["sigmux", "-c", concat!(env!("CARGO_MANIFEST_DIR"), "/config/sigmux.toml"), "check"];
+        let arguments = Arguments::try_parse_from(words).expect("a command line");
+        assert_eq!(run(&arguments, [], &mut Closed, &mut Vec::new()), Outcome::Failure);
+    }
+}

@@ -1,0 +1,223 @@
+//! The sections `[server]`, `[logging]`, `[binary]` and `[events]`: their keys, ranges and defaults.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::duration::Unit;
+use super::listeners::Door;
+use super::problem::Place;
+use super::reader::{Reader, Section};
+use super::{Binary, Events, LogFormat, LogLevel, Logging, OnDuplicate, Server, Sink};
+use crate::base::SHARDS_MAX;
+
+/// Header and largest payload of one 0xAA frame: a message limit below it would forbid frames that
+/// the protocol allows.
+const FRAME_BYTES_MAX: u64 = 21 + 65_535;
+
+/// One frame and its WebSocket header must fit into an empty outbox.
+const OUTBOX_HARD_BYTES_MIN: u64 = 131_072;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What `[server]` says: limits, and the door that is used where there is no `[[listener]]`.
+pub(super) struct ServerSection {
+    pub(super) settings: Server,
+    pub(super) door: Door,
+}
+
+pub(super) fn server(reader: &mut Reader) -> ServerSection {
+    let (top_data_dir, top_place) = top_data_dir(reader);
+    let mut section = reader.section("server");
+    let s = &mut section;
+
+    let door = Door::read(s);
+    refuse_tls(s);
+    refuse_limits_per_ip(s);
+
+    let shards = s.size("shards", 0, 0..=SHARDS_MAX as u64);
+    let message_rate = s.integer("message_rate", 0, 0..=u64::from(u32::MAX)) as u32;
+    let heartbeat = s.duration("heartbeat_interval", Unit::Seconds, 30 * SECOND, Duration::ZERO..=DAY);
+    let settings = Server {
+        shards: (shards > 0).then_some(shards),
+        pin_shards: s.flag("pin_shards").unwrap_or(true),
+        busy_poll: s.duration("busy_poll_us", Unit::Microseconds, Duration::ZERO, Duration::ZERO..=SECOND),
+        data_dir: data_dir(s, top_data_dir, top_place),
+
+        max_connections: s.size("max_connections", 20_000, 1..=10_000_000),
+        message_rate: (message_rate > 0).then_some(message_rate),
+        max_message_bytes: s.size("max_message_bytes", 1 << 20, FRAME_BYTES_MAX..=1 << 26),
+        head_bytes_max: s.size("head_bytes_max", 16_384, 1024..=1 << 20),
+
+        heartbeat_interval: (!heartbeat.is_zero()).then_some(heartbeat),
+        session_timeout: s.duration("session_timeout", Unit::Seconds, 60 * MINUTE, SECOND..=365 * DAY),
+        first_message_timeout: s.duration("first_message_seconds", Unit::Seconds, 10 * SECOND, SECOND..=DAY),
+        head_timeout: s.duration("head_seconds", Unit::Seconds, 10 * SECOND, SECOND..=DAY),
+        close_timeout: s.duration("close_seconds", Unit::Seconds, 5 * SECOND, SECOND..=DAY),
+        drain_timeout: s.duration("drain_seconds", Unit::Seconds, 10 * SECOND, Duration::ZERO..=DAY),
+
+        inbox_messages_max: s.size("inbox_messages_max", 8192, 64..=1 << 20),
+        overflow_messages_max: s.size("overflow_messages_max", 65_536, 64..=1 << 24),
+        hold: s.duration(
+            "hold_milliseconds",
+            Unit::Milliseconds,
+            Duration::from_millis(200),
+            Duration::from_millis(1)..=MINUTE,
+        ),
+        outbox_soft_bytes: s.size("outbox_soft_bytes", 262_144, 4096..=1 << 30),
+        outbox_hard_bytes: s.size("outbox_hard_bytes", 1 << 20, OUTBOX_HARD_BYTES_MIN..=1 << 30),
+        outbox_reserve_bytes: s.size("outbox_reserve_bytes", 262_144, 4096..=1 << 30),
+        slow_consumer_timeout: s.duration("slow_consumer_seconds", Unit::Seconds, 10 * SECOND, SECOND..=DAY),
+        tunnel_window_bytes: s.size("tunnel_window_bytes", 262_144, 16_384..=1 << 26),
+        receive_buffers: s.integer("receive_buffers", 256, 16..=32_768) as u16,
+        receive_buffer_bytes: s.size("receive_buffer_bytes", 32_768, 2048..=1 << 20),
+    };
+
+    if settings.outbox_soft_bytes > settings.outbox_hard_bytes {
+        s.problem("outbox_soft_bytes", "`outbox_soft_bytes` must not exceed `outbox_hard_bytes`".to_owned());
+    }
+    if !settings.receive_buffers.is_power_of_two() {
+        s.problem("receive_buffers", "`receive_buffers` must be a power of two, such as 256".to_owned());
+    }
+    section.finish();
+    ServerSection { settings, door }
+}
+
+pub(super) fn logging(reader: &mut Reader) -> Logging {
+    let mut section = reader.section("logging");
+    let level = section.choice(
+        "level",
+        &[
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ],
+    );
+    let format = section.choice(
+        "format",
+        &[
+            ("json", LogFormat::Json),
+            ("plain", LogFormat::Plain),
+            ("text", LogFormat::Plain),
+            ("pretty", LogFormat::Plain),
+        ],
+    );
+    let console_output = section.flag("console_output").unwrap_or(true);
+    section.finish();
+    Logging {
+        level: level.unwrap_or(LogLevel::Info),
+        format: format.unwrap_or(LogFormat::Plain),
+        console_output,
+    }
+}
+
+pub(super) fn binary(reader: &mut Reader) -> Binary {
+    let mut section = reader.section("binary");
+    let realm = section.text("realm").unwrap_or_else(|| "binary".to_owned());
+    if !is_name(&realm) {
+        section.problem("realm", format!("`realm` must be 1 to {NAME_BYTES_MAX} visible ASCII characters"));
+    }
+    let stamp_sender = section.flag("stamp_sender").unwrap_or(true);
+    let choices = [("replace", OnDuplicate::Replace), ("reject", OnDuplicate::Reject)];
+    let on_duplicate = section.choice("on_duplicate", &choices).unwrap_or(OnDuplicate::Replace);
+    section.finish();
+    Binary { realm, stamp_sender, on_duplicate }
+}
+
+pub(super) fn events(reader: &mut Reader, data_dir: &Path) -> Events {
+    const LATER_SINKS: [&str; 3] = ["webhook", "redis", "pubsub"];
+    let mut section = reader.section("events");
+    let names = section.list("sinks").unwrap_or_else(|| vec!["log".to_owned()]);
+    let mut sinks = Vec::new();
+    for name in &names {
+        let sink = match name.as_str() {
+            "log" => Sink::Log,
+            "file" => Sink::File,
+            later if LATER_SINKS.contains(&later) => {
+                section.problem("sinks", format!("the sink `{later}` is not available in this version"));
+                continue;
+            }
+            unknown => {
+                let meant = super::nearest::suggestion(unknown, ["log", "file"]);
+                section.problem("sinks", format!("unknown sink `{unknown}`{meant}"));
+                continue;
+            }
+        };
+        if !sinks.contains(&sink) {
+            sinks.push(sink);
+        }
+    }
+    let file = path(&mut section, "file").unwrap_or_else(|| data_dir.join("events.jsonl"));
+    let events_max = section.size("events_max", 4096, 16..=1 << 20);
+    section.finish();
+    Events { sinks, file, events_max }
+}
+
+pub(super) const NAME_BYTES_MAX: usize = 64;
+
+/// Names end up in logs and metrics.
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A path that is not empty.
+pub(super) fn path(section: &mut Section, key: &'static str) -> Option<PathBuf> {
+    let text = section.text(key)?;
+    if text.is_empty() {
+        section.problem(key, format!("`{key}` must be a path, it is empty"));
+        return None;
+    }
+    Some(PathBuf::from(text))
+}
+
+/// `data_dir` may stand above all sections too, where a reader of the documentation may put it.
+fn top_data_dir(reader: &mut Reader) -> (Option<PathBuf>, Place) {
+    let mut top = reader.top();
+    let found = path(&mut top, "data_dir");
+    let place = top.place("data_dir");
+    top.finish_top();
+    (found, place)
+}
+
+fn data_dir(section: &mut Section, top: Option<PathBuf>, top_place: Place) -> PathBuf {
+    let own = path(section, "data_dir");
+    let own_place = section.place("data_dir");
+    match (own, top) {
+        (Some(_), Some(top)) if is_variable(&top_place) && !is_variable(&own_place) => top,
+        (Some(own), Some(_)) => {
+            if !is_variable(&own_place) {
+                section.problem("data_dir", "`data_dir` is given twice, above the sections too".to_owned());
+            }
+            own
+        }
+        (own, top) => own.or(top).unwrap_or_else(|| PathBuf::from("sigmux-data")),
+    }
+}
+
+fn is_variable(place: &Place) -> bool {
+    matches!(place, Place::Variable(_))
+}
+
+fn refuse_tls(section: &mut Section) {
+    let enabled = section.flag("tls_enabled");
+    let paths =
+        ["tls_cert_path", "tls_key_path", "tls_client_ca_path"].map(|key| section.text(key).is_some());
+    if enabled == Some(true) {
+        section.problem("tls_enabled", "TLS is not available in this version".to_owned());
+    } else if enabled.is_none() && paths.contains(&true) {
+        section.warn(
+            "[server] names TLS files but does not say `tls_enabled = true`: there is no TLS".to_owned(),
+        );
+    }
+}
+
+fn refuse_limits_per_ip(section: &mut Section) {
+    for key in ["max_connections_per_ip", "connect_rate_per_ip"] {
+        if section.integer(key, 0, 0..=u64::from(u32::MAX)) > 0 {
+            section.problem(key, format!("`{key}` is not available in this version; it must stay 0"));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The settings as the rest of the program reads them: typed, checked, free of file and line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Service;
+use crate::auth::Credentials;
+use crate::base::Redacted;
+
+/// A checked configuration. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it came from, as messages call it: a path, or `built-in defaults`.
+    pub origin: String,
+    pub server: Server,
+    /// Everything that listens, the `[metrics]` port too. Never empty, names are unique.
+    pub listeners: Vec<Listener>,
+    pub auth: Auth,
+    pub logging: Logging,
+    pub binary: Binary,
+    pub events: Events,
+    /// What the operator should hear of, though it keeps nothing from starting.
+    pub warnings: Vec<String>,
+}
+
+/// Section `[server]`, apart from the address. All limits hold for the whole process unless they
+/// name a shard or a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Nothing means one per core. At most [`crate::base::SHARDS_MAX`].
+    pub shards: Option<usize>,
+    /// Whether each shard's thread is bound to a core of its own.
+    pub pin_shards: bool,
+    /// How long a shard looks for work before it sleeps. Zero: it sleeps at once.
+    pub busy_poll: Duration,
+    /// Room store, issuer key, event file. Made at first need.
+    pub data_dir: PathBuf,
+
+    /// Connections of all listeners together. The limit on open files may be lower.
+    pub max_connections: usize,
+    /// Messages a second and connection. Nothing means no limit.
+    pub message_rate: Option<u32>,
+    /// Of one WebSocket message, which may hold many frames.
+    pub max_message_bytes: usize,
+    /// Of an HTTP head.
+    pub head_bytes_max: usize,
+
+    /// Silence after which a WebSocket is pinged; after three of them it is closed. Nothing means
+    /// that there are no pings and nobody is closed for missing one.
+    pub heartbeat_interval: Option<Duration>,
+    /// Silence after which a session ends, on plain TCP too.
+    pub session_timeout: Duration,
+    /// From the accept to the first message that shows the dialect.
+    pub first_message_timeout: Duration,
+    /// From the accept to the end of the HTTP head.
+    pub head_timeout: Duration,
+    /// From a close frame sent to the peer's answer.
+    pub close_timeout: Duration,
+    /// From SIGTERM to the end of the last connection.
+    pub drain_timeout: Duration,
+
+    /// Parcels that wait in one shard's inbox.
+    pub inbox_messages_max: usize,
+    /// Parcels that wait at one shard for others whose inbox is full.
+    pub overflow_messages_max: usize,
+    /// How long connections that feed a full shard are not read.
+    pub hold: Duration,
+    /// Bytes that wait for one reader: above the soft limit it counts as slow, …
+    pub outbox_soft_bytes: usize,
+    /// … above the hard limit senders are refused.
+    pub outbox_hard_bytes: usize,
+    /// Kept free above the hard limit, for errors and acknowledgements.
+    pub outbox_reserve_bytes: usize,
+    /// How long a reader may stay over the hard limit.
+    pub slow_consumer_timeout: Duration,
+    /// Bytes on their way through a tunnel to the front, in each direction.
+    pub tunnel_window_bytes: usize,
+    /// Provided buffers of one shard; a power of two.
+    pub receive_buffers: u16,
+    pub receive_buffer_bytes: usize,
+}
+
+/// One door: its addresses and what is served there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub name: String,
+    /// As it was written, for messages.
+    pub bind: String,
+    /// At least one.
+    pub addresses: Vec<Address>,
+    /// At least one, each available in this version, in the order of the file.
+    pub serves: Vec<Service>,
+    /// Adds `X-Sigmux-Shard` to the 101.
+    pub expose_shard: bool,
+    pub origins: Origins,
+}
+
+/// Where to listen. An IPv6 address must be bound with `IPV6_V6ONLY`, since the IPv4 address
+/// beside it has a socket of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Port 0 means any free one.
+    pub socket: SocketAddr,
+    /// Came of a name such as `localhost` that stands for both protocols: a machine without IPv6
+    /// does without it.
+    pub optional: bool,
+}
+
+/// Web pages that may open a WebSocket. A request without `Origin` does not come from a browser
+/// and is always let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    Any,
+    /// As `scheme://host[:port]` in lower case.
+    Only(Vec<String>),
+}
+
+/// Section `[auth]`.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    pub credentials: Credentials,
+    /// Signs what `sigmux token` mints, whichever method clients use.
+    pub token_secret: Option<Redacted<String>>,
+    /// How long a minted token lives.
+    pub token_expiry: Duration,
+}
+
+/// Section `[logging]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logging {
+    pub level: LogLevel,
+    pub format: LogFormat,
+    /// Whether there are logs at all. They go to stderr.
+    pub console_output: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Plain,
+}
+
+/// Section `[binary]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binary {
+    /// The space of ids that it shares with other dialects of the same realm.
+    pub realm: String,
+    /// Whether a delivered signal names its sender.
+    pub stamp_sender: bool,
+    pub on_duplicate: OnDuplicate,
+}
+
+/// What happens when a client id connects that is connected already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDuplicate {
+    /// The newer connection wins.
+    Replace,
+    /// The newer connection gets a 409.
+    Reject,
+}
+
+/// Section `[events]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// Without repeats. Empty means that events are dropped.
+    pub sinks: Vec<Sink>,
+    /// Where [`Sink::File`] appends, one JSON object a line.
+    pub file: PathBuf,
+    /// Events that wait for the sinks; further ones are dropped and counted.
+    pub events_max: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    Log,
+    File,
+}

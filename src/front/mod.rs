@@ -1,0 +1,29 @@
+//! Floor 4: requests. One thread with the tokio-uring runtime serves the HTTP of every listener.
+//!
+//! A socket stays with its shard. What it carries comes here as a tunnel of plain bytes, is a
+//! [`TunnelStream`] to hyper, and may go back to its shard as a WebSocket.
+//!
+//! ```text
+//! shard ──► inbox of the front ──► pump ──► Tunnel (bytes unread, credits) ──► TunnelStream ──► hyper ──► axum
+//! shard ◄── outlets ◄───────────── pump ◄── Outbound (bytes, credits, End) ◄──┘
+//! ```
+//!
+//! Owns the runtime, the tunnels' ends on this side, the routes, and what lives beside them on the
+//! runtime (its [`Companion`]s). Invariants: neither side of a tunnel ever has more bytes on the way
+//! than its window, and a tunnel that was given back is not written to again. Knows no ring and no
+//! TLS; of a protocol it knows the paths and nothing else.
+
+mod exchange;
+mod outbound;
+mod pages;
+mod pump;
+mod routes;
+mod run;
+mod tunnel;
+mod upgrade;
+
+#[cfg(test)]
+mod tests;
+
+pub use run::{Clock, Companion, Front, Listener, Phase, Ring, Services, Settings, Sources, run};
+pub use tunnel::TunnelStream;

@@ -1,0 +1,243 @@
+//! The front's turn: the inbox to the tunnels, the streams' steps to the shards.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::exchange::Site;
+use super::outbound::{Outbound, Outgoing};
+use super::run::{Clock, Phase, Ring, Settings};
+use super::tunnel::{Tunnel, TunnelStream};
+use crate::base::{NodeId, PeerKey};
+use crate::dialect::Undeliverable;
+use crate::mesh::{Limits, Mesh, Outlets, Parcel, TunnelStep};
+
+/// Parcels taken before the exchanges get their turn.
+const PARCELS_PER_TURN_MAX: usize = 256;
+
+/// How soon a shard whose inbox was full is tried again.
+const RETRY: Duration = Duration::from_millis(2);
+
+/// Tries to hand over the last steps when the front ends; a shard that takes nothing for this long
+/// has ended itself.
+const LAST_TRIES_MAX: usize = 100;
+
+/// The front sends no messages between peers, and what else it posts does not expire.
+const LIMITS: Limits = Limits { overflow_messages_max: 0, hold_us: 0 };
+
+/// One tunnel more than the front takes.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Connection: close\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 26\r\n\
+    \r\n\
+    Too many HTTP connections\n";
+
+pub(super) struct Pump {
+    mesh: Arc<Mesh>,
+    clock: Clock,
+    bell: AsyncFd<OwnedFd>,
+    ring: Ring,
+    outlets: Outlets,
+    outbound: Arc<Outbound>,
+    /// Empty between turns; kept for its memory.
+    taken: VecDeque<(PeerKey, Outgoing)>,
+    /// Those whose stream is alive. A tunnel leaves when the pump sees its last step.
+    tunnels: BTreeMap<PeerKey, Arc<Tunnel>>,
+    tunnels_max: usize,
+    window_bytes: usize,
+    site: Rc<Site>,
+    exchanges: JoinSet<()>,
+}
+
+impl Pump {
+    /// # Errors
+    /// When the bell cannot be waited for.
+    pub(super) fn new(
+        settings: &Settings,
+        site: Rc<Site>,
+        mesh: Arc<Mesh>,
+        clock: Clock,
+        bell: OwnedFd,
+        ring: Ring,
+    ) -> io::Result<Pump> {
+        rustix::io::ioctl_fionbio(&bell, true)?;
+        Ok(Pump {
+            outlets: Outlets::new(mesh.clone(), LIMITS),
+            mesh,
+            clock,
+            bell: AsyncFd::new(bell)?,
+            ring,
+            outbound: Arc::default(),
+            taken: VecDeque::new(),
+            tunnels: BTreeMap::new(),
+            tunnels_max: settings.tunnels_max,
+            window_bytes: settings.tunnel_window_bytes as usize,
+            site,
+            exchanges: JoinSet::new(),
+        })
+    }
+
+    /// Until the phase is [`Phase::Stopping`] or nobody is left to say so. What is under way then
+    /// is cut, and its shards are told.
+    ///
+    /// # Errors
+    /// When the bell fails.
+    pub(super) async fn run(&mut self, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
+        while *phase.borrow_and_update() != Phase::Stopping {
+            let taken = self.take_parcels();
+            self.post_steps();
+            self.reap();
+            if taken == PARCELS_PER_TURN_MAX || !self.mesh.fall_asleep(NodeId::FRONT) {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let alive = tokio::select! {
+                biased;
+                changed = phase.changed() => changed.is_ok(),
+                rung = hear(&self.bell) => rung.map(|()| true)?,
+                () = self.outbound.filled() => true,
+                () = tokio::time::sleep(RETRY), if self.outlets.waiting() > 0 => true,
+            };
+            self.mesh.wake_up(NodeId::FRONT);
+            if !alive {
+                break;
+            }
+        }
+        self.finish().await;
+        Ok(())
+    }
+
+    async fn finish(&mut self) {
+        self.exchanges.shutdown().await;
+        for _ in 0..LAST_TRIES_MAX {
+            self.post_steps();
+            if self.outlets.waiting() == 0 {
+                break;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Returns how many.
+    fn take_parcels(&mut self) -> usize {
+        for taken in 0..PARCELS_PER_TURN_MAX {
+            match self.mesh.take(NodeId::FRONT) {
+                Some(parcel) => self.receive(parcel),
+                None => return taken,
+            }
+        }
+        PARCELS_PER_TURN_MAX
+    }
+
+    fn receive(&mut self, parcel: Parcel) {
+        match parcel {
+            Parcel::Tunnel { peer, step } => self.step(peer, step),
+            // No peer lives here, so nobody has this key any more.
+            Parcel::Deliver { delivery, .. } => {
+                let delivery = delivery.borrow();
+                let (to, reference) = (delivery.from, delivery.reference());
+                let cause = Undeliverable::NotConnected;
+                self.post(to.node, Parcel::Bounce { to, reference, cause });
+            }
+            Parcel::Bounce { .. } | Parcel::Evict { .. } => {}
+        }
+    }
+
+    fn step(&mut self, peer: PeerKey, step: TunnelStep) {
+        if let TunnelStep::Open { listener, .. } = step {
+            return self.open(peer, listener);
+        }
+        let tunnel = self.tunnels.get(&peer);
+        match (step, tunnel) {
+            (TunnelStep::Bytes(bytes), tunnel) => {
+                let unused = match tunnel {
+                    Some(tunnel) => tunnel.receive(bytes),
+                    None => Err(bytes),
+                };
+                // Whether the tunnel was given back or has ended, its shard can tell.
+                if let Err(bytes) = unused {
+                    self.outbound.push(peer, Outgoing::Step(TunnelStep::Unused(bytes)));
+                }
+            }
+            (TunnelStep::Credit(bytes), Some(tunnel)) => tunnel.credit(bytes),
+            (TunnelStep::End, Some(tunnel)) => tunnel.end_input(),
+            (TunnelStep::Reset, Some(tunnel)) => tunnel.reset(),
+            (TunnelStep::Return(_) | TunnelStep::Unused(_), _) => {
+                debug_assert!(false, "steps that go from the front to a shard");
+            }
+            // About a tunnel that has ended here.
+            (_, None) | (TunnelStep::Open { .. }, _) => {}
+        }
+    }
+
+    fn open(&mut self, peer: PeerKey, listener: u16) {
+        let send = |step| self.outbound.push(peer, Outgoing::Step(step));
+        if !self.site.has_listener(listener) || self.tunnels.contains_key(&peer) {
+            debug_assert!(false, "a shard opens a connection's tunnel once, and knows the listeners");
+            return send(TunnelStep::Reset);
+        }
+        if self.tunnels.len() >= self.tunnels_max {
+            send(TunnelStep::Bytes(Bytes::from_static(TOO_MANY)));
+            return send(TunnelStep::End);
+        }
+        let stream = TunnelStream::new(peer, self.window_bytes, self.outbound.clone());
+        self.tunnels.insert(peer, stream.tunnel());
+        self.exchanges.spawn_local(self.site.clone().serve(listener, stream));
+    }
+
+    fn post_steps(&mut self) {
+        let mut taken = std::mem::take(&mut self.taken);
+        self.outbound.take_all(&mut taken);
+        for (peer, outgoing) in taken.drain(..) {
+            match outgoing {
+                Outgoing::Gone => {
+                    self.tunnels.remove(&peer);
+                }
+                Outgoing::Step(step) => {
+                    if matches!(step, TunnelStep::Reset | TunnelStep::Return(_)) {
+                        self.tunnels.remove(&peer);
+                    }
+                    self.post(peer.node, Parcel::Tunnel { peer, step });
+                }
+            }
+        }
+        self.taken = taken;
+        self.outlets.flush((self.clock)().mono_us, |_| ());
+        self.outlets.ring_bells(&mut self.ring);
+    }
+
+    fn post(&mut self, to: NodeId, parcel: Parcel) {
+        // What waits is handed over by a later flush, and nothing of this can be refused.
+        let _ = self.outlets.post((self.clock)().mono_us, to, parcel);
+    }
+
+    fn reap(&mut self) {
+        while let Some(ended) = self.exchanges.try_join_next() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!("an HTTP exchange panicked; its connection was closed");
+            }
+        }
+    }
+}
+
+/// Resolves when a shard has pulled the bell since the last call.
+async fn hear(bell: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    bell.readable().await?.clear_ready();
+    // Cleared before it is read, so that a pull after the read shows as a new readiness.
+    let mut pulls = [0; 8];
+    match rustix::io::read(bell.get_ref(), &mut pulls) {
+        Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

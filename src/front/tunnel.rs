@@ -1,0 +1,311 @@
+//! One connection's bytes as a stream: what hyper reads from and writes to in place of a socket.
+//!
+//! ```text
+//!            poll_read takes                       Bytes                 at most one window
+//! hyper ◄──────────────── unread ◄──────────────────────────── shard     that is not credited
+//!            Credit, a quarter window at a time ──────────────►          yet, each way
+//!
+//!            poll_write                            Bytes
+//! hyper ──────► as much as the window has room for ──────────► shard ──► socket
+//!            Pending when there is none; wakes with ◄── Credit
+//! ```
+//!
+//! How a tunnel ends on this side, each exactly once and as its last step:
+//!
+//! | the stream | step | the shard |
+//! |---|---|---|
+//! | was shut down, then dropped | `End` | sends what it has, then closes |
+//! | was dropped without it | `Reset` | closes at once |
+//! | was given back | `Return` | keeps the connection as a WebSocket |
+//!
+//! What the shard sends behind that comes back as `Unused`.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use super::outbound::{Outbound, Outgoing};
+use crate::base::PeerKey;
+use crate::mesh::{Returned, TunnelStep, Upgrade};
+
+/// The connection's end that libraries live on. It may go to another thread.
+pub struct TunnelStream {
+    tunnel: Arc<Tunnel>,
+}
+
+/// What the stream, the pump and the exchange's task share of one tunnel.
+pub(super) struct Tunnel {
+    peer: PeerKey,
+    window_bytes: usize,
+    outbound: Arc<Outbound>,
+    state: Mutex<State>,
+    reset: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// From the shard and not read yet.
+    unread: VecDeque<Bytes>,
+    /// Everything that has come from the shard.
+    received_bytes: u64,
+    /// Read, but the shard has not been credited for it.
+    uncredited_bytes: usize,
+    input: Input,
+    reader: Option<Waker>,
+    /// Written, but the shard has not credited it.
+    outstanding_bytes: usize,
+    output: Output,
+    writer: Option<Waker>,
+    /// Counts what moves in either direction.
+    progress: u64,
+}
+
+#[derive(Default, PartialEq, Eq, Clone, Copy)]
+enum Input {
+    #[default]
+    Open,
+    Ended,
+    Reset,
+}
+
+#[derive(Default, PartialEq, Eq, Clone, Copy)]
+enum Output {
+    #[default]
+    Open,
+    /// `End` has been sent.
+    Ended,
+    /// The stream is gone or given back: nothing is sent any more, and nothing taken.
+    Closed,
+}
+
+impl TunnelStream {
+    pub(super) fn new(peer: PeerKey, window_bytes: usize, outbound: Arc<Outbound>) -> TunnelStream {
+        let tunnel =
+            Tunnel { peer, window_bytes, outbound, state: Mutex::default(), reset: Notify::new() };
+        TunnelStream { tunnel: Arc::new(tunnel) }
+    }
+
+    /// The connection that this stream carries.
+    pub fn peer(&self) -> PeerKey {
+        self.tunnel.peer
+    }
+
+    pub(super) fn tunnel(&self) -> Arc<Tunnel> {
+        self.tunnel.clone()
+    }
+
+    /// Ends the stream as a WebSocket of its shard. `read_ahead` is what the library had read and
+    /// not used.
+    pub(super) fn give_back(self, read_ahead: &[u8], upgrade: Upgrade) {
+        let mut state = self.tunnel.state.lock();
+        if state.output != Output::Open || state.input == Input::Reset {
+            return;
+        }
+        state.output = Output::Closed;
+        let mut rest = BytesMut::from(read_ahead);
+        for bytes in state.unread.drain(..) {
+            rest.extend_from_slice(&bytes);
+        }
+        let returned = Returned { received_bytes: state.received_bytes, rest: rest.freeze(), upgrade };
+        self.tunnel.send(TunnelStep::Return(Box::new(returned)));
+    }
+}
+
+/// The pump's and the task's side. The outbound queue is pushed to under the state's lock, so that
+/// the steps of one tunnel keep their order.
+impl Tunnel {
+    /// Takes bytes from the shard, or hands them back when nobody is there to read them.
+    pub(super) fn receive(&self, bytes: Bytes) -> Result<(), Bytes> {
+        let mut state = self.state.lock();
+        if state.output == Output::Closed {
+            return Err(bytes);
+        }
+        state.received_bytes += bytes.len() as u64;
+        state.progress += 1;
+        state.unread.push_back(bytes);
+        state.reader.take().into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    pub(super) fn credit(&self, bytes: u32) {
+        let mut state = self.state.lock();
+        debug_assert!(state.outstanding_bytes >= bytes as usize, "a shard credits what it was sent");
+        state.outstanding_bytes = state.outstanding_bytes.saturating_sub(bytes as usize);
+        state.progress += 1;
+        state.writer.take().into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn end_input(&self) {
+        let mut state = self.state.lock();
+        if state.input == Input::Open {
+            state.input = Input::Ended;
+            state.reader.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// The connection is gone: whoever uses the stream sees an error, and [`Tunnel::was_reset`]
+    /// resolves.
+    pub(super) fn reset(&self) {
+        let mut state = self.state.lock();
+        state.input = Input::Reset;
+        state.unread.clear();
+        state.reader.take().into_iter().for_each(Waker::wake);
+        state.writer.take().into_iter().for_each(Waker::wake);
+        self.reset.notify_one();
+    }
+
+    /// For one waiter.
+    pub(super) async fn was_reset(&self) {
+        self.reset.notified().await;
+    }
+
+    /// As if the stream had been shut down: dropping it now closes the connection in good order.
+    pub(super) fn end_output(&self) {
+        let mut state = self.state.lock();
+        if state.output == Output::Open && state.input != Input::Reset {
+            state.output = Output::Ended;
+            self.send(TunnelStep::End);
+        }
+    }
+
+    /// Differs between two calls when a byte has moved in between.
+    pub(super) fn progress(&self) -> u64 {
+        self.state.lock().progress
+    }
+
+    pub(super) fn has_unread(&self) -> bool {
+        !self.state.lock().unread.is_empty()
+    }
+
+    fn send(&self, step: TunnelStep) {
+        self.outbound.push(self.peer, Outgoing::Step(step));
+    }
+
+    /// Credits in steps, so that a stream read byte by byte does not cost a parcel a byte. What is
+    /// held back is less than a quarter of the window: the shard never waits for it.
+    fn note_read(&self, state: &mut State, bytes: usize) {
+        state.uncredited_bytes += bytes;
+        if state.uncredited_bytes >= self.window_bytes.div_ceil(4) {
+            // A window fits in a u32, and this is not more.
+            self.send(TunnelStep::Credit(state.uncredited_bytes as u32));
+            state.uncredited_bytes = 0;
+        }
+    }
+
+    /// Room in the window, or why there is none.
+    fn poll_room(&self, state: &mut State, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        if state.input == Input::Reset {
+            return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+        }
+        if state.output != Output::Open {
+            return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
+        }
+        let room = self.window_bytes.saturating_sub(state.outstanding_bytes);
+        if room == 0 {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(room))
+    }
+
+    fn write(&self, state: &mut State, bytes: Bytes) -> usize {
+        let written = bytes.len();
+        state.outstanding_bytes += written;
+        self.send(TunnelStep::Bytes(bytes));
+        written
+    }
+}
+
+impl AsyncRead for TunnelStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let tunnel = &*self.tunnel;
+        let state = &mut *tunnel.state.lock();
+        if state.input == Input::Reset {
+            return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+        }
+        let mut taken = 0;
+        while buf.remaining() > 0
+            && let Some(first) = state.unread.front_mut()
+        {
+            let part = first.len().min(buf.remaining());
+            buf.put_slice(&first[..part]);
+            first.advance(part);
+            taken += part;
+            if first.is_empty() {
+                state.unread.pop_front();
+            }
+        }
+        if taken > 0 {
+            tunnel.note_read(state, taken);
+        } else if buf.remaining() > 0 && state.input == Input::Open {
+            state.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for TunnelStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let tunnel = &*self.tunnel;
+        let state = &mut *tunnel.state.lock();
+        let offered = bufs.iter().map(|buf| buf.len()).sum::<usize>();
+        if offered == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let room = std::task::ready!(tunnel.poll_room(state, cx))?;
+        let mut bytes = BytesMut::with_capacity(room.min(offered));
+        for buf in bufs {
+            let part = buf.len().min(room - bytes.len());
+            bytes.extend_from_slice(&buf[..part]);
+        }
+        Poll::Ready(Ok(tunnel.write(state, bytes.freeze())))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// What was written is in the pump's queue, and on its way.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tunnel.end_output();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for TunnelStream {
+    fn drop(&mut self) {
+        let mut state = self.tunnel.state.lock();
+        let before = std::mem::replace(&mut state.output, Output::Closed);
+        state.unread.clear();
+        let last = match (before, state.input) {
+            (Output::Closed, _) => return,
+            (Output::Open, Input::Open | Input::Ended) => Outgoing::Step(TunnelStep::Reset),
+            (Output::Ended, _) | (_, Input::Reset) => Outgoing::Gone,
+        };
+        self.tunnel.outbound.push(self.tunnel.peer, last);
+    }
+}

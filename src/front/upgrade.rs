@@ -1,0 +1,112 @@
+//! From HTTP back to the shard: the WebSocket handshake on a connection that has spoken HTTP
+//! before.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use axum::response::IntoResponse;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::routes::refusal;
+use super::tunnel::TunnelStream;
+use crate::base::PeerKey;
+use crate::mesh::Upgrade;
+use crate::wire::websocket;
+
+const REFUSAL_HEADERS_MAX: usize = 8;
+
+/// How a listener treats WebSockets.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Terms {
+    pub(super) allowed_origins: Vec<String>,
+    pub(super) expose_shard: bool,
+}
+
+/// An accepted handshake, until hyper has sent the 101 and lets go of the stream.
+pub(super) struct Switch {
+    stream: OnUpgrade,
+    upgrade: Upgrade,
+}
+
+pub(super) fn asks(request: &Request<Incoming>) -> bool {
+    websocket::is_upgrade(&view(request))
+}
+
+/// The 101 and what has to be done after it, or the refusal.
+pub(super) fn accept(
+    mut request: Request<Incoming>,
+    peer: PeerKey,
+    terms: &Terms,
+) -> Result<(Response<Body>, Switch), Response<Body>> {
+    let seen = view(&request);
+    let accept = websocket::check(&seen).map_err(refused)?;
+    if !origin_is_allowed(request.headers(), &terms.allowed_origins) {
+        return Err(refusal(StatusCode::FORBIDDEN, "This origin may not open a WebSocket here.\n"));
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    let accept = HeaderValue::from_bytes(accept.as_bytes()).expect("base64 is visible ASCII");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(protocol) = seen.first_protocol().and_then(|p| HeaderValue::from_str(p).ok()) {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    if terms.expose_shard {
+        headers.insert(HeaderName::from_static("x-sigmux-shard"), HeaderValue::from(peer.node.index()));
+    }
+    let upgrade = Upgrade {
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().map(str::to_owned),
+    };
+    Ok((response, Switch { stream: hyper::upgrade::on(&mut request), upgrade }))
+}
+
+impl Switch {
+    /// Gives the connection back to its shard. To be called when hyper's connection has resolved;
+    /// if that was for another reason, the stream is gone and there is nothing to give.
+    pub(super) async fn carry_out(self) {
+        let Ok(upgraded) = self.stream.await else { return };
+        let parts = upgraded
+            .downcast::<TokioIo<TunnelStream>>()
+            .expect("this is the only stream that connections are served on");
+        parts.io.into_inner().give_back(&parts.read_buf, self.upgrade);
+    }
+}
+
+fn view(request: &Request<Incoming>) -> websocket::Request<'_> {
+    let minor_version = u8::from(request.version() != Version::HTTP_10);
+    let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    websocket::Request::new(request.method().as_str(), minor_version, headers)
+}
+
+/// A request without an `Origin` does not come from a browser's page. No list allows all.
+fn origin_is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    allowed.is_empty()
+        || allowed.iter().any(|known| known == "*" || known.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+}
+
+/// The wire's own response, through hyper, which sets the length itself.
+fn refused(refusal: websocket::Refusal) -> Response<Body> {
+    let mut bytes = Vec::new();
+    refusal.write(&mut bytes);
+    let mut headers = [httparse::EMPTY_HEADER; REFUSAL_HEADERS_MAX];
+    let mut head = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(head_bytes)) = head.parse(&bytes) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let mut response = Response::new(Body::from(bytes[head_bytes..].to_vec()));
+    *response.status_mut() = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    for field in head.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(field.value))
+            && name != header::CONTENT_LENGTH
+        {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}

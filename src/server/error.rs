@@ -1,0 +1,44 @@
+//! Why the engine does not run, for the operator.
+
+use std::fmt;
+use std::io;
+
+use crate::ring::{BindError, Errno, SetupError};
+
+#[derive(Debug)]
+pub enum ServeError {
+    /// An address of a listener cannot be had. Nothing was started.
+    Bind { listener: String, error: BindError },
+    /// io_uring cannot be had. Nothing was started.
+    Ring(SetupError),
+    /// The kernel refused a descriptor or a thread at the start.
+    Start(io::Error),
+    Signals(io::Error),
+    /// Standard output is closed.
+    Print(io::Error),
+    /// A shard has lost its ring, and with it its connections.
+    ShardLost { shard: usize, errno: Errno },
+    /// A thread ended by a defect of ours.
+    Panicked(&'static str),
+    FrontLost(io::Error),
+    /// A second signal came before the drain was over.
+    Impatient,
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Bind { listener, error } => write!(f, "listener {listener}: {error}"),
+            ServeError::Ring(error) => write!(f, "{error}"),
+            ServeError::Start(error) => write!(f, "cannot start: {error}"),
+            ServeError::Signals(error) => write!(f, "cannot wait for signals: {error}"),
+            ServeError::Print(error) => write!(f, "cannot print the ports: {error}"),
+            ServeError::ShardLost { shard, errno } => write!(f, "shard {shard} has lost its ring: {errno}"),
+            ServeError::Panicked(thread) => write!(f, "the thread of {thread} failed; this is a defect"),
+            ServeError::FrontLost(error) => write!(f, "the front has ended: {error}"),
+            ServeError::Impatient => f.write_str("ended before the drain was over"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
