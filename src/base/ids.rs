@@ -32,11 +32,7 @@ impl NodeId {
 
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_front() {
-            f.write_str("front")
-        } else {
-            write!(f, "shard{}", self.0)
-        }
+        if self.is_front() { f.write_str("front") } else { write!(f, "shard{}", self.0) }
     }
 }
 

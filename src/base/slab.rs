@@ -77,9 +77,10 @@ impl<T> Slab<T> {
 
     /// Every value with its slot and generation, in the order of slots.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u32, &T)> {
-        self.slots.iter().enumerate().filter_map(|(slot, s)| {
-            s.value.as_ref().map(|value| (slot as u32, s.generation, value))
-        })
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, s)| s.value.as_ref().map(|value| (slot as u32, s.generation, value)))
     }
 }
 

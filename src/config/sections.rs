@@ -17,6 +17,8 @@ const FRAME_BYTES_MAX: u64 = 21 + 65_535;
 /// One frame and its WebSocket header must fit into an empty outbox.
 const OUTBOX_HARD_BYTES_MIN: u64 = 131_072;
 
+/// Below the shard's tick a limit means "the next tick".
+const LIMIT_MIN: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -45,16 +47,21 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
         busy_poll: s.duration("busy_poll_us", Unit::Microseconds, Duration::ZERO, Duration::ZERO..=SECOND),
         data_dir: data_dir(s, top_data_dir, top_place),
 
-        max_connections: s.size("max_connections", 20_000, 1..=10_000_000),
+        max_connections: s.size("max_connections", 10_000, 1..=10_000_000),
         message_rate: (message_rate > 0).then_some(message_rate),
         max_message_bytes: s.size("max_message_bytes", 1 << 20, FRAME_BYTES_MAX..=1 << 26),
         head_bytes_max: s.size("head_bytes_max", 16_384, 1024..=1 << 20),
 
         heartbeat_interval: (!heartbeat.is_zero()).then_some(heartbeat),
-        session_timeout: s.duration("session_timeout", Unit::Seconds, 60 * MINUTE, SECOND..=365 * DAY),
-        first_message_timeout: s.duration("first_message_seconds", Unit::Seconds, 10 * SECOND, SECOND..=DAY),
-        head_timeout: s.duration("head_seconds", Unit::Seconds, 10 * SECOND, SECOND..=DAY),
-        close_timeout: s.duration("close_seconds", Unit::Seconds, 5 * SECOND, SECOND..=DAY),
+        session_timeout: s.duration("session_timeout", Unit::Seconds, 60 * MINUTE, LIMIT_MIN..=365 * DAY),
+        first_message_timeout: s.duration(
+            "first_message_seconds",
+            Unit::Seconds,
+            10 * SECOND,
+            LIMIT_MIN..=DAY,
+        ),
+        head_timeout: s.duration("head_seconds", Unit::Seconds, 10 * SECOND, LIMIT_MIN..=DAY),
+        close_timeout: s.duration("close_seconds", Unit::Seconds, 5 * SECOND, LIMIT_MIN..=DAY),
         drain_timeout: s.duration("drain_seconds", Unit::Seconds, 10 * SECOND, Duration::ZERO..=DAY),
 
         inbox_messages_max: s.size("inbox_messages_max", 8192, 64..=1 << 20),
@@ -68,7 +75,12 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
         outbox_soft_bytes: s.size("outbox_soft_bytes", 262_144, 4096..=1 << 30),
         outbox_hard_bytes: s.size("outbox_hard_bytes", 1 << 20, OUTBOX_HARD_BYTES_MIN..=1 << 30),
         outbox_reserve_bytes: s.size("outbox_reserve_bytes", 262_144, 4096..=1 << 30),
-        slow_consumer_timeout: s.duration("slow_consumer_seconds", Unit::Seconds, 10 * SECOND, SECOND..=DAY),
+        slow_consumer_timeout: s.duration(
+            "slow_consumer_seconds",
+            Unit::Seconds,
+            10 * SECOND,
+            LIMIT_MIN..=DAY,
+        ),
         tunnel_window_bytes: s.size("tunnel_window_bytes", 262_144, 16_384..=1 << 26),
         receive_buffers: s.integer("receive_buffers", 256, 16..=32_768) as u16,
         receive_buffer_bytes: s.size("receive_buffer_bytes", 32_768, 2048..=1 << 20),

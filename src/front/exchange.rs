@@ -79,8 +79,7 @@ impl Site {
                 Ok::<_, Infallible>(site.respond(door, peer, &switch, request).await)
             }
         });
-        let mut connection =
-            pin!(self.http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service).with_upgrades());
 
         let mut phase = self.view.phase.clone();
         // On a connection that comes while the server drains, each response says `close`.
@@ -160,7 +159,7 @@ impl Site {
         if let Some(terms) = &door.websockets
             && upgrade::asks(&request)
         {
-            let (response, switch) = upgrade::accept(request, peer, terms)?;
+            let (response, switch) = upgrade::accept(request, peer, terms).map_err(|refused| *refused)?;
             return Ok(Answer::Switching(response, switch));
         }
         if !has_one_host(&request) {

@@ -13,6 +13,8 @@
 //! than its window, and a tunnel that was given back is not written to again. Knows no ring and no
 //! TLS; of a protocol it knows the paths and nothing else.
 
+mod bell;
+mod echo;
 mod exchange;
 mod outbound;
 mod pages;

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::bell::Bell;
 use super::exchange::Site;
 use super::outbound::{Outbound, Outgoing};
 use super::run::{Clock, Phase, Ring, Settings};
@@ -44,7 +43,7 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 pub(super) struct Pump {
     mesh: Arc<Mesh>,
     clock: Clock,
-    bell: AsyncFd<OwnedFd>,
+    bell: Bell,
     ring: Ring,
     outlets: Outlets,
     outbound: Arc<Outbound>,
@@ -59,22 +58,19 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    /// # Errors
-    /// When the bell cannot be waited for.
     pub(super) fn new(
         settings: &Settings,
         site: Rc<Site>,
         mesh: Arc<Mesh>,
         clock: Clock,
-        bell: OwnedFd,
+        bell: Bell,
         ring: Ring,
-    ) -> io::Result<Pump> {
-        rustix::io::ioctl_fionbio(&bell, true)?;
-        Ok(Pump {
+    ) -> Pump {
+        Pump {
             outlets: Outlets::new(mesh.clone(), LIMITS),
             mesh,
             clock,
-            bell: AsyncFd::new(bell)?,
+            bell,
             ring,
             outbound: Arc::default(),
             taken: VecDeque::new(),
@@ -83,7 +79,7 @@ impl Pump {
             window_bytes: settings.tunnel_window_bytes as usize,
             site,
             exchanges: JoinSet::new(),
-        })
+        }
     }
 
     /// Until the phase is [`Phase::Stopping`] or nobody is left to say so. What is under way then
@@ -91,7 +87,13 @@ impl Pump {
     ///
     /// # Errors
     /// When the bell fails.
-    pub(super) async fn run(&mut self, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
+    pub(super) async fn run(mut self, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
+        let served = self.serve(&mut phase).await;
+        self.finish().await;
+        served.and(self.bell.silence().await)
+    }
+
+    async fn serve(&mut self, phase: &mut watch::Receiver<Phase>) -> io::Result<()> {
         while *phase.borrow_and_update() != Phase::Stopping {
             let taken = self.take_parcels();
             self.post_steps();
@@ -100,19 +102,15 @@ impl Pump {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let alive = tokio::select! {
+            tokio::select! {
                 biased;
-                changed = phase.changed() => changed.is_ok(),
-                rung = hear(&self.bell) => rung.map(|()| true)?,
-                () = self.outbound.filled() => true,
-                () = tokio::time::sleep(RETRY), if self.outlets.waiting() > 0 => true,
-            };
-            self.mesh.wake_up(NodeId::FRONT);
-            if !alive {
-                break;
+                changed = phase.changed() => if changed.is_err() { break },
+                pulled = self.bell.was_pulled() => pulled?,
+                () = self.outbound.filled() => {}
+                () = tokio::time::sleep(RETRY), if self.outlets.waiting() > 0 => {}
             }
+            self.mesh.wake_up(NodeId::FRONT);
         }
-        self.finish().await;
         Ok(())
     }
 
@@ -228,16 +226,5 @@ impl Pump {
                 tracing::error!("an HTTP exchange panicked; its connection was closed");
             }
         }
-    }
-}
-
-/// Resolves when a shard has pulled the bell since the last call.
-async fn hear(bell: &AsyncFd<OwnedFd>) -> io::Result<()> {
-    bell.readable().await?.clear_ready();
-    // Cleared before it is read, so that a pull after the read shows as a new readiness.
-    let mut pulls = [0; 8];
-    match rustix::io::read(bell.get_ref(), &mut pulls) {
-        Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::echo::echo;
 use super::pages::{self, View};
 use super::run::Services;
-
-const ECHO_METHODS: [Method; 4] = [Method::GET, Method::HEAD, Method::POST, Method::PUT];
 
 /// Answered also while the server drains.
 const OPERATORS_PATHS: [&str; 3] = ["/metrics", "/health", "/ready"];
@@ -50,20 +48,6 @@ async fn not_found(request: Request) -> Response {
 
 async fn method_not_allowed() -> Response {
     refusal(StatusCode::METHOD_NOT_ALLOWED, "This path does not know this method; see the Allow header.\n")
-}
-
-async fn echo(request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    if !ECHO_METHODS.contains(&head.method) {
-        let allow = (header::ALLOW, HeaderValue::from_static("GET,HEAD,POST,PUT"));
-        return (StatusCode::METHOD_NOT_ALLOWED, [allow], "Echo takes GET, HEAD, POST and PUT.\n")
-            .into_response();
-    }
-    let mut headers = HeaderMap::new();
-    if let Some(content_type) = head.headers.get(header::CONTENT_TYPE) {
-        headers.insert(header::CONTENT_TYPE, content_type.clone());
-    }
-    (headers, Body::new(body)).into_response()
 }
 
 /// The path as part of a line of text. A URI holds visible ASCII only, but may be very long.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use super::bell::Bell;
 use super::exchange::Site;
 use super::pages::View;
 use super::pump::Pump;
@@ -144,8 +145,8 @@ async fn serve(front: Front, phase: watch::Receiver<Phase>) -> io::Result<()> {
     let (mesh, clock) = (sources.mesh.clone(), sources.clock.clone());
     let view = Arc::new(View { sources, phase: phase.clone() });
     let site = Rc::new(Site::new(&settings, listeners, view));
-    let served = match Pump::new(&settings, site, mesh, clock, bell, ring) {
-        Ok(mut pump) => pump.run(phase).await,
+    let served = match Bell::new(bell) {
+        Ok(bell) => Pump::new(&settings, site, mesh, clock, bell, ring).run(phase).await,
         Err(error) => Err(error),
     };
 

@@ -87,8 +87,7 @@ enum Output {
 
 impl TunnelStream {
     pub(super) fn new(peer: PeerKey, window_bytes: usize, outbound: Arc<Outbound>) -> TunnelStream {
-        let tunnel =
-            Tunnel { peer, window_bytes, outbound, state: Mutex::default(), reset: Notify::new() };
+        let tunnel = Tunnel { peer, window_bytes, outbound, state: Mutex::default(), reset: Notify::new() };
         TunnelStream { tunnel: Arc::new(tunnel) }
     }
 
@@ -224,11 +223,7 @@ impl Tunnel {
 }
 
 impl AsyncRead for TunnelStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let tunnel = &*self.tunnel;
         let state = &mut *tunnel.state.lock();
         if state.input == Input::Reset {

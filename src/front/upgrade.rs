@@ -38,11 +38,12 @@ pub(super) fn accept(
     mut request: Request<Incoming>,
     peer: PeerKey,
     terms: &Terms,
-) -> Result<(Response<Body>, Switch), Response<Body>> {
+) -> Result<(Response<Body>, Switch), Box<Response<Body>>> {
     let seen = view(&request);
-    let accept = websocket::check(&seen).map_err(refused)?;
+    let accept = websocket::check(&seen).map_err(|fault| Box::new(refused(fault)))?;
     if !origin_is_allowed(request.headers(), &terms.allowed_origins) {
-        return Err(refusal(StatusCode::FORBIDDEN, "This origin may not open a WebSocket here.\n"));
+        let line = "This origin may not open a WebSocket here.\n";
+        return Err(Box::new(refusal(StatusCode::FORBIDDEN, line)));
     }
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -57,10 +58,8 @@ pub(super) fn accept(
     if terms.expose_shard {
         headers.insert(HeaderName::from_static("x-sigmux-shard"), HeaderValue::from(peer.node.index()));
     }
-    let upgrade = Upgrade {
-        path: request.uri().path().to_owned(),
-        query: request.uri().query().map(str::to_owned),
-    };
+    let upgrade =
+        Upgrade { path: request.uri().path().to_owned(), query: request.uri().query().map(str::to_owned) };
     Ok((response, Switch { stream: hyper::upgrade::on(&mut request), upgrade }))
 }
 
@@ -86,7 +85,9 @@ fn view(request: &Request<Incoming>) -> websocket::Request<'_> {
 fn origin_is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     allowed.is_empty()
-        || allowed.iter().any(|known| known == "*" || known.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+        || allowed
+            .iter()
+            .any(|known| known == "*" || known.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
 }
 
 /// The wire's own response, through hyper, which sets the length itself.

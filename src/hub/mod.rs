@@ -6,4 +6,4 @@
 
 mod directory;
 
-pub use directory::{Directory, DialectId, Joined, OnDuplicate, Route, Taken};
+pub use directory::{DialectId, Directory, Joined, OnDuplicate, Route, Taken};

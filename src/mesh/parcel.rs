@@ -25,7 +25,10 @@ pub enum Parcel {
 /// `tunnel_window_bytes` on the way that the other has not credited.
 pub enum TunnelStep {
     /// Shard to front: a connection speaks HTTP. Its first bytes follow as `Bytes`.
-    Open { listener: u16, peer_address: std::net::SocketAddr },
+    Open {
+        listener: u16,
+        peer_address: std::net::SocketAddr,
+    },
     Bytes(Bytes),
     /// The other side has made use of this many bytes.
     Credit(u32),

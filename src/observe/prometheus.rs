@@ -166,9 +166,12 @@ fn queues(page: &mut Page, snapshot: &Snapshot<'_>) {
         shards,
         |shard| &shard.outbox_over_soft,
     );
-    page.summed("sigmux_slow_consumers_cut_total", "Clients cut because they did not read.", shards, |shard| {
-        &shard.slow_consumers_cut
-    });
+    page.summed(
+        "sigmux_slow_consumers_cut_total",
+        "Clients cut because they did not read.",
+        shards,
+        |shard| &shard.slow_consumers_cut,
+    );
     page.summed(
         "sigmux_held_back_total",
         "Times that a connection was not read because a shard was full.",
@@ -348,8 +351,12 @@ mod tests {
                 let (series, value) = line.rsplit_once(' ').expect("a series and a value");
                 let name = series.split('{').next().expect("split yields at least one");
                 let belongs = match kind.as_str() {
-                    "histogram" => ["_bucket", "_sum", "_count"].map(|s| format!("{family}{s}")).contains(&name.to_owned()),
-                    "summary" => ["_sum", "_count"].map(|s| format!("{family}{s}")).contains(&name.to_owned()),
+                    "histogram" => ["_bucket", "_sum", "_count"]
+                        .map(|s| format!("{family}{s}"))
+                        .contains(&name.to_owned()),
+                    "summary" => {
+                        ["_sum", "_count"].map(|s| format!("{family}{s}")).contains(&name.to_owned())
+                    }
                     _ => name == family,
                 };
                 assert!(belongs, "{name} stands under {family}");

@@ -40,8 +40,7 @@ struct Outlet {
 impl Publisher {
     /// Without sinks events are taken and forgotten, so that the queue does not seem to overflow.
     pub fn new(queue: Arc<EventQueue>, sinks: Vec<Box<dyn Sink>>, clock: Clock) -> Publisher {
-        let outlets =
-            sinks.into_iter().map(|sink| Outlet { sink, lost: 0, complained_us: None }).collect();
+        let outlets = sinks.into_iter().map(|sink| Outlet { sink, lost: 0, complained_us: None }).collect();
         Publisher { queue, outlets, clock, batch: Vec::new() }
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! ring of entries, one page or more:   | addr u64 | len u32 | id u16 | tail u16 |   (first entry)
 //!                                      | addr u64 | len u32 | id u16 | -        |   (others)
-//! buffers, pageable:                   | buffer 0 | skew | buffer 1 | skew | …
+//! buffers, pageable:                   | buffer 0 | buffer 1 | …
 //! ```
 //!
 //! A buffer is the kernel's from `publish` until a completion names it, then ours until
@@ -26,17 +26,11 @@ pub(super) const BUFFER_GROUP: u16 = 0;
 #[must_use = "a buffer that is not recycled is lost to the ring"]
 pub struct BufferId(u16);
 
-/// The buffers start three cache lines further apart than they are long. With a power of two
-/// between them, the heads of all buffers (and small messages are all head) would share a few
-/// sets of the cache.
-const SKEW_BYTES: usize = 3 * 64;
-
 pub(super) struct Buffers {
     ring: Mapping,
     data: Mapping,
     count: u16,
     buffer_bytes: u32,
-    stride: usize,
     /// Entries ever added, wrapping; what the kernel sees after `publish`.
     tail: u16,
     published: u16,
@@ -47,13 +41,11 @@ pub(super) struct Buffers {
 impl Buffers {
     /// Maps `count` buffers (a power of two) and queues them all for the kernel.
     pub fn map(count: u16, buffer_bytes: u32) -> Result<Buffers, Errno> {
-        let stride = buffer_bytes as usize + SKEW_BYTES;
         let mut buffers = Buffers {
             ring: Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?,
-            data: Mapping::new(usize::from(count) * stride)?,
+            data: Mapping::new(usize::from(count) * buffer_bytes as usize)?,
             count,
             buffer_bytes,
-            stride,
             tail: 0,
             published: 0,
             lent: vec![0; usize::from(count).div_ceil(64)].into_boxed_slice(),
@@ -86,10 +78,7 @@ impl Buffers {
         // SAFETY: `id` is below `count` (`is_lent` checks it), so the range lies in the mapping,
         // which starts zeroed and is therefore initialised. The lent bit says that the kernel has
         // given the buffer up, and the exclusive borrow of `self` that nobody else here has it.
-        unsafe {
-            let start = self.data.base.as_ptr().add(usize::from(id.0) * self.stride);
-            std::slice::from_raw_parts_mut(start, len)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.data.base.as_ptr().add(self.offset(id.0)), len) }
     }
 
     /// Queues a buffer to go back to the kernel at the next `publish`.
@@ -124,6 +113,10 @@ impl Buffers {
         id < self.count && self.lent[usize::from(id) / 64] & (1 << (id % 64)) != 0
     }
 
+    fn offset(&self, id: u16) -> usize {
+        usize::from(id) * self.buffer_bytes as usize
+    }
+
     /// Writes the entry behind the tail. There is always room: the ring has one entry for each
     /// buffer, and a buffer is in it at most once.
     fn provide(&mut self, id: u16) {
@@ -132,7 +125,7 @@ impl Buffers {
         // The kernel reads no entry at or behind the published tail, and the setters leave alone
         // the field in the first entry that holds the tail.
         unsafe {
-            let address = self.data.base.as_ptr().add(usize::from(id) * self.stride);
+            let address = self.data.base.as_ptr().add(self.offset(id));
             let entry = self.ring.base.as_ptr().cast::<BufRingEntry>().add(index);
             (*entry).set_addr(address as u64);
             (*entry).set_len(self.buffer_bytes);

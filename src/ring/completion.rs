@@ -73,11 +73,15 @@ impl Ring {
                 BELL => Some(Completion::Bell),
                 CANCEL_RECEIVE => self.on_cancel_failed(slot, generation, RECEIVE),
                 CANCEL_SEND => self.on_cancel_failed(slot, generation, SEND),
+                CANCEL_ACCEPT => {
+                    self.on_cancel_accept_failed(slot as u16);
+                    None
+                }
                 BELL_LOST => {
                     self.counters.bells_lost += 1;
                     None
                 }
-                // The rest are cancellations that found nothing left to cancel.
+                // The end of the ring found nothing left to cancel.
                 _ => None,
             };
             if completion.is_some() {
@@ -215,6 +219,16 @@ impl Ring {
             self.cancel(kind, conn);
         }
         None
+    }
+
+    fn on_cancel_accept_failed(&mut self, index: u16) {
+        let still_armed = self
+            .listeners
+            .get(usize::from(index))
+            .is_some_and(|listener| listener.armed && listener.stopping);
+        if still_armed {
+            self.cancel_accept(index);
+        }
     }
 
     /// Copies completions out in batches, so that the kernel gets its room back at once.

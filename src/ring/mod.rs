@@ -33,7 +33,7 @@ pub use connections::ConnId;
 pub use doorbell::{BellTarget, Doorbell, FrontBell};
 pub use listener::{BindError, Listeners, bind};
 pub use machine::{allowed_cores, pin_to_core, raise_open_files};
-pub use refusal::{Facts, SetupError, Step, classify};
+pub use refusal::SetupError;
 pub use rustix::io::Errno;
 pub use settings::Settings;
 pub use turn::{Counters, Ring};

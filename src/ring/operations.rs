@@ -58,10 +58,7 @@ impl Ring {
         }
         listening.stopping = true;
         if listening.armed {
-            let target = CancelBuilder::user_data(pack(ACCEPT, u32::from(listener)));
-            let entry = opcode::AsyncCancel2::new(target).build();
-            // SAFETY: the entry carries no address.
-            unsafe { self.push(quiet(entry.user_data(pack(CANCEL_ACCEPT, u32::from(listener))))) };
+            self.cancel_accept(listener);
         } else {
             listening.socket = None;
             self.follow_ups.push_back(Completion::AcceptEnded { listener, error: Errno::CANCELED });
@@ -225,6 +222,13 @@ impl Ring {
         let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(pack_conn(kind, conn))).build();
         // SAFETY: the entry carries no address.
         unsafe { self.push(quiet(entry.user_data(pack_conn(answer, conn)))) };
+    }
+
+    pub(super) fn cancel_accept(&mut self, listener: u16) {
+        let target = CancelBuilder::user_data(pack(ACCEPT, u32::from(listener)));
+        let entry = opcode::AsyncCancel2::new(target).build();
+        // SAFETY: the entry carries no address.
+        unsafe { self.push(quiet(entry.user_data(pack(CANCEL_ACCEPT, u32::from(listener))))) };
     }
 
     /// The last step of closing: cancel → join → free.

@@ -224,7 +224,7 @@ impl Ring {
     }
 
     /// Ends every operation and takes in the last completions. False if some would not end.
-    fn quiesce(&mut self) -> bool {
+    pub(super) fn quiesce(&mut self) -> bool {
         self.listeners.iter_mut().for_each(|listener| listener.stopping = true);
         let (mut fewest, mut fruitless) = (self.outstanding, 0);
         while fruitless < QUIESCE_ROUNDS_MAX {

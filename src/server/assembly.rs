@@ -272,11 +272,7 @@ fn start_front(
 }
 
 /// The event publisher, as it lives on the front's runtime.
-fn publisher(
-    settings: config::Events,
-    events: Arc<EventQueue>,
-    clock: outside::Clock,
-) -> front::Companion {
+fn publisher(settings: config::Events, events: Arc<EventQueue>, clock: outside::Clock) -> front::Companion {
     Box::new(move |stop| {
         let sinks = settings
             .sinks

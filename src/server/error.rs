@@ -8,7 +8,10 @@ use crate::ring::{BindError, Errno, SetupError};
 #[derive(Debug)]
 pub enum ServeError {
     /// An address of a listener cannot be had. Nothing was started.
-    Bind { listener: String, error: BindError },
+    Bind {
+        listener: String,
+        error: BindError,
+    },
     /// io_uring cannot be had. Nothing was started.
     Ring(SetupError),
     /// The kernel refused a descriptor or a thread at the start.
@@ -17,7 +20,10 @@ pub enum ServeError {
     /// Standard output is closed.
     Print(io::Error),
     /// A shard has lost its ring, and with it its connections.
-    ShardLost { shard: usize, errno: Errno },
+    ShardLost {
+        shard: usize,
+        errno: Errno,
+    },
     /// A thread ended by a defect of ours.
     Panicked(&'static str),
     FrontLost(io::Error),

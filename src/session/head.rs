@@ -31,6 +31,7 @@ pub(super) fn sniff(
             };
             let error = binary::write_refusal(None, refusal, host.out());
             host.metrics().errors[usize::from(error)].add(1);
+            host.metrics().messages_sent[usize::from(binary::ERROR_MESSAGE_LABEL.0)].add(1);
             return Step { used: bytes.len(), then: Then::Hang };
         }
         (START_BYTE, true, None) => Stage::Stream(Stream::open(host)),

@@ -30,7 +30,7 @@ pub use tunnel::Leftover;
 use std::time::Duration;
 
 use crate::base::Now;
-use crate::dialect::{Context, binary};
+use crate::dialect::{Context, MessageRef, Undeliverable, binary};
 use crate::wire::websocket::{CloseCode, write_close};
 use head::Head;
 use speaker::{Ending, Speaker};
@@ -219,6 +219,18 @@ impl Session {
     /// A newer connection owns this one's id.
     pub fn evicted(&mut self, settings: &Settings, host: &mut dyn Host) {
         self.end_by_dialect(settings, host, binary::Session::evicted);
+    }
+
+    /// A message of this session came back, and its client has been told: publishes that.
+    pub fn returned(&mut self, reference: MessageRef, cause: Undeliverable, host: &mut dyn Host) {
+        let dialect = match &mut self.stage {
+            Stage::WebSocket(websocket) => websocket.dialect(),
+            Stage::Stream(stream) => Some(stream.dialect()),
+            _ => None,
+        };
+        if let Some(sender) = dialect.and_then(|dialect| dialect.client_id()) {
+            host.publish(binary::undeliverable_event(sender, None, reference, cause, host.now()));
+        }
     }
 
     /// A defect of ours was caught while this session was served.

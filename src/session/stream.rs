@@ -46,6 +46,7 @@ impl Stream {
     pub fn shutting_down(&mut self, host: &mut dyn Host) {
         let error = binary::write_refusal(self.dialect.form(), binary::Refusal::Draining, host.out());
         host.metrics().errors[usize::from(error)].add(1);
+        host.metrics().messages_sent[usize::from(binary::ERROR_MESSAGE_LABEL.0)].add(1);
     }
 
     pub fn ended(&mut self, settings: &Settings, host: &mut dyn Host, joined_us: &mut u64) {

@@ -28,8 +28,7 @@ enum Dialect {
 impl WebSocket {
     pub fn open(listener: &Listener, host: &mut dyn Host) -> WebSocket {
         host.set_framing(Framing::WebSocket);
-        let speaks =
-            if listener.binary { Dialect::Binary(binary::Session::new()) } else { Dialect::Echo };
+        let speaks = if listener.binary { Dialect::Binary(binary::Session::new()) } else { Dialect::Echo };
         WebSocket { decoder: Decoder::default(), speaks, undecided: true, unfinished: None }
     }
 
@@ -119,7 +118,9 @@ impl WebSocket {
         let mut at = 0;
         loop {
             match self.decoder.next(&mut bytes[at..], &settings.limits.websocket(), host.pool()) {
-                Err(_) | Ok(crate::wire::websocket::Step { event: Some(Event::Close(_)), .. }) => return true,
+                Err(_) | Ok(crate::wire::websocket::Step { event: Some(Event::Close(_)), .. }) => {
+                    return true;
+                }
                 Ok(step) if step.event.is_none() => return false,
                 Ok(step) => at += step.consumed,
             }

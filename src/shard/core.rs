@@ -326,10 +326,8 @@ impl Shard {
             }
             TunnelStep::Reset => self.close_hard(conn, net),
             TunnelStep::Return(returned) => self.serve(conn, net, |session, settings, call| {
-                let leftover = Leftover::Returned {
-                    received_bytes: returned.received_bytes,
-                    rest: &returned.rest,
-                };
+                let leftover =
+                    Leftover::Returned { received_bytes: returned.received_bytes, rest: &returned.rest };
                 session.tunnel_leftover(settings, leftover, call);
             }),
             TunnelStep::Unused(bytes) => self.serve(conn, net, |session, settings, call| {
@@ -348,6 +346,11 @@ impl Shard {
                     Deferred::Evict(key) => {
                         self.serve(conn_of(key), net, |session, settings, call| {
                             session.evicted(settings, call);
+                        });
+                    }
+                    Deferred::Returned(key, reference, cause) => {
+                        self.call(key.slot, key.generation, |session, _, call| {
+                            session.returned(reference, cause, call);
                         });
                     }
                     Deferred::Cut(key) => self.cut(conn_of(key), net),
@@ -384,9 +387,11 @@ impl Shard {
             return self.close_hard(conn, net);
         }
         let limit_us = self.world.limits.slow_consumer.as_micros() as u64;
-        let too_slow = self.world.ports.get(slot, generation).is_some_and(|port| {
-            port.over_since_us != 0 && port.over_since_us + limit_us <= now.mono_us
-        });
+        let too_slow = self
+            .world
+            .ports
+            .get(slot, generation)
+            .is_some_and(|port| port.over_since_us != 0 && port.over_since_us + limit_us <= now.mono_us);
         if too_slow && !session.is_closing() {
             return self.cut(conn, net);
         }
@@ -398,7 +403,7 @@ impl Shard {
     fn cut<N: Net>(&mut self, conn: ConnId, net: &mut N) {
         let world = &mut self.world;
         let Some(port) = world.ports.get(conn.slot, conn.generation) else { return };
-        if !self.sessions.get(conn.slot, conn.generation).is_some_and(|session| !session.is_closing()) {
+        if self.sessions.get(conn.slot, conn.generation).is_none_or(Session::is_closing) {
             return;
         }
         world.metrics.slow_consumers_cut.add(1);

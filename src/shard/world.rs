@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::port::Ports;
 use super::settings::{Limits, Parts, Shared};
 use crate::base::{Entropy, NodeId, Now, PeerKey, RealmId};
+use crate::dialect::binary::ERROR_MESSAGE_LABEL;
 use crate::dialect::{Delivery, MessageRef, Undeliverable, bounced};
 use crate::hub::{Directory, Route};
 use crate::mesh::{Mesh, Outlets, Parcel, Posted, TunnelStep};
@@ -45,6 +46,8 @@ pub enum Deferred {
     Evict(PeerKey),
     /// It reads neither its messages nor its replies.
     Cut(PeerKey),
+    /// A message of its own came back, and it has been told.
+    Returned(PeerKey, MessageRef, Undeliverable),
     /// Its outbox is full: it is to be looked at when that has lasted too long.
     Watch(PeerKey),
     /// It is plain TCP, which has no pings.
@@ -164,6 +167,8 @@ impl World {
         self.scratch.clear();
         let Some(error) = bounced(port.speaks, reference, cause, &mut self.scratch) else { return };
         self.metrics.errors[usize::from(error)].add(1);
+        self.metrics.messages_sent[usize::from(ERROR_MESSAGE_LABEL.0)].add(1);
+        self.deferred.push(Deferred::Returned(to, reference, cause));
         let out = &mut port.outbox.out(&mut self.spares).bytes;
         if port.framing == Framing::WebSocket {
             write_header(out, Opcode::Binary, self.scratch.len());

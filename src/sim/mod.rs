@@ -1,1 +1,199 @@
-//! (empty)
+//! A world without sockets: the real shards, sessions and dialects on a virtual clock and in-memory
+//! connections, driven in a `for` loop. What happens is a function of the calls and the seed alone.
+//!
+//! For tests and benchmarks; the engine does not use it. TLS and what the front serves stay out.
+
+mod wires;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::base::{Entropy, NodeId, Now};
+use crate::hub::Directory;
+use crate::mesh::Mesh;
+use crate::observe::{EventQueue, ShardMetrics};
+use crate::session;
+use crate::shard::{Limits, Parts, Shard, Shared, TICK};
+pub use wires::ClientId;
+use wires::Wires;
+
+/// Turns after which a world that does not come to rest is taken for a defect.
+const TURNS_MAX: usize = 100_000;
+
+/// Sizes of a world.
+#[derive(Clone, Debug)]
+pub struct Size {
+    pub shards: usize,
+    pub inbox_messages_max: usize,
+    pub events_max: usize,
+    pub seed: u64,
+}
+
+/// Shards with the clients that are connected to them.
+pub struct Sim {
+    now: Now,
+    nodes: Vec<Node>,
+    shared: Arc<Shared>,
+    mesh: Arc<Mesh>,
+    pub events: Arc<EventQueue>,
+}
+
+struct Node {
+    shard: Shard,
+    wires: Wires,
+    metrics: Arc<ShardMetrics>,
+    /// A shard that does not get its turn.
+    asleep: bool,
+    last_tick_us: u64,
+}
+
+impl Sim {
+    pub fn new(size: &Size, settings: session::Settings, limits: &Limits) -> Sim {
+        let now = Now { mono_us: 1_000_000, unix_ms: 1_700_000_000_000 };
+        let settings = Arc::new(settings);
+        let shared = Arc::new(Shared::default());
+        let mesh = Mesh::new(size.shards, size.inbox_messages_max);
+        let directory = Arc::new(Directory::new(size.seed));
+        let events = Arc::new(EventQueue::new(size.events_max));
+        let nodes = (0..size.shards)
+            .map(|index| {
+                let metrics = Arc::new(ShardMetrics::default());
+                let parts = Parts {
+                    node: NodeId::shard(index),
+                    settings: Arc::clone(&settings),
+                    limits: limits.clone(),
+                    shared: Arc::clone(&shared),
+                    directory: Arc::clone(&directory),
+                    mesh: Arc::clone(&mesh),
+                    metrics: Arc::clone(&metrics),
+                    events: Arc::clone(&events),
+                    entropy: Box::new(Seeded(size.seed ^ index as u64)),
+                };
+                let shard = Shard::new(parts, vec![0], now);
+                Node { shard, wires: Wires::default(), metrics, asleep: false, last_tick_us: now.mono_us }
+            })
+            .collect();
+        Sim { now, nodes, shared, mesh, events }
+    }
+
+    pub fn connect(&mut self, shard: usize) -> ClientId {
+        let node = &mut self.nodes[shard];
+        let client = node.wires.connect(shard);
+        node.shard.begin_turn(self.now);
+        node.shard.accepted(0, client, &mut node.wires);
+        client
+    }
+
+    /// The client sends.
+    pub fn write(&mut self, client: ClientId, bytes: &[u8]) {
+        self.wires(client).write(client, bytes);
+    }
+
+    /// The client takes what has arrived.
+    pub fn read(&mut self, client: ClientId) -> Vec<u8> {
+        self.wires(client).read(client)
+    }
+
+    /// The client reads no more, or again.
+    pub fn stall(&mut self, client: ClientId, stalled: bool) {
+        self.wires(client).stall(client, stalled);
+    }
+
+    /// The client's end: everything it has sent is still received.
+    pub fn hang_up(&mut self, client: ClientId) {
+        self.wires(client).hang_up(client);
+    }
+
+    /// Whether the server has closed the connection.
+    pub fn is_closed(&mut self, client: ClientId) -> bool {
+        self.wires(client).is_closed(client)
+    }
+
+    /// A shard that is paused takes no turns; its inbox fills up.
+    pub fn pause(&mut self, shard: usize, paused: bool) {
+        self.nodes[shard].asleep = paused;
+    }
+
+    pub fn metrics(&self, shard: usize) -> &ShardMetrics {
+        &self.nodes[shard].metrics
+    }
+
+    pub fn inbox_depth(&self, shard: usize) -> usize {
+        self.mesh.depth(NodeId::shard(shard))
+    }
+
+    pub fn drain(&mut self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets time pass, a tick at a time.
+    pub fn pass(&mut self, time: Duration) {
+        let until = self.now.plus(time);
+        while self.now.mono_us < until {
+            let step_us = (TICK.as_micros() as u64).min(until - self.now.mono_us);
+            self.now.mono_us += step_us;
+            self.now.unix_ms += step_us / 1000;
+            self.settle();
+        }
+    }
+
+    /// Gives every shard turns until nothing moves any more.
+    pub fn settle(&mut self) {
+        for _ in 0..TURNS_MAX {
+            let mut moved = false;
+            for node in &mut self.nodes {
+                moved |= !node.asleep && node.turn(self.now);
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    fn wires(&mut self, client: ClientId) -> &mut Wires {
+        &mut self.nodes[client.shard].wires
+    }
+}
+
+impl Node {
+    fn turn(&mut self, now: Now) -> bool {
+        self.shard.begin_turn(now);
+        let mut moved = self.wires.deliver(&mut self.shard);
+        moved |= self.shard.has_mail();
+        self.shard.drain_inbox(&mut self.wires);
+        if self.shard.wants_drain() {
+            self.shard.begin_drain(&mut self.wires);
+            moved = true;
+        }
+        if now.mono_us >= self.last_tick_us + TICK.as_micros() as u64 {
+            self.last_tick_us = now.mono_us;
+            self.shard.tick(&mut self.wires);
+        }
+        self.shard.flush(&mut self.wires, |_, _| {});
+        moved || self.wires.has_news()
+    }
+}
+
+/// SplitMix64: short, and good enough for ids that nobody attacks.
+struct Seeded(u64);
+
+impl Seeded {
+    fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+impl Entropy for Seeded {
+    fn next_u128(&mut self) -> u128 {
+        u128::from(self.next_u64()) << 64 | u128::from(self.next_u64())
+    }
+}

@@ -27,8 +27,7 @@ pub const ERROR_LABELS: &[(&str, &str)] = &[
     ("binary", "503"),
 ];
 
-/// How an [`MessageType::Error`] is counted, also one that was made by
-/// [`write_bounce`](super::write_bounce).
+/// How an ERROR is counted, also one that [`write_bounce`](super::write_bounce) has made.
 pub const ERROR_MESSAGE_LABEL: MessageLabel = MessageLabel(8);
 
 /// How a message of an unknown type is counted.

@@ -8,10 +8,12 @@
 //!
 //! A payload is tagged when it is an object of one member, whose key is a tag and whose value is an
 //! object. A field that is wanted may stand there once only: of two, a forged one could slip
-//! through to a reader that takes the other.
+//! through to a reader that takes the other. The sender's claim about itself may be repeated, since
+//! each of them is overwritten.
 
 use super::codes::MessageType;
 use super::form::PayloadType;
+use super::signal::SENDER;
 use crate::wire::cbor;
 use crate::wire::json::{self, Span};
 
@@ -32,6 +34,8 @@ pub(super) struct Fields<const N: usize> {
     pub(super) entries: Span,
     /// The values of the wanted fields, in the order of their names.
     pub(super) values: [Option<Span>; N],
+    /// The sender's claim stands there more than once.
+    pub(super) claims_repeat: bool,
 }
 
 /// Looks for the fields `wanted` of a message of this type. Any others may stand beside them.
@@ -54,6 +58,32 @@ pub(super) fn read<const N: usize>(
         }
         PayloadType::Binary | PayloadType::Text => Err(Malformed("Payload has no fields")),
     }
+}
+
+/// Every value under the name in an object that has been read before, tags and all around it left
+/// out.
+pub(super) fn values_named(
+    payload_type: PayloadType,
+    object: &[u8],
+    name: &str,
+) -> Result<Vec<Span>, Malformed> {
+    match payload_type {
+        PayloadType::Json => collect(json::Scanner::new(object).map_err(from_json)?, object, name),
+        PayloadType::Cbor => collect(cbor::Scanner::new(object).map_err(from_cbor)?, object, name),
+        PayloadType::Binary | PayloadType::Text => Ok(Vec::new()),
+    }
+}
+
+fn collect<S: Scan>(mut scan: S, object: &[u8], name: &str) -> Result<Vec<Span>, Malformed> {
+    let mut values = Vec::new();
+    let mut open = scan.enter()?;
+    while let Some(key) = scan.next_key(&mut open)? {
+        let value = scan.value()?;
+        if S::is(key, object, name) {
+            values.push(value);
+        }
+    }
+    Ok(values)
 }
 
 /// What both scanners offer.
@@ -111,18 +141,22 @@ fn members<S: Scan, const N: usize>(
     tagged: bool,
 ) -> Result<Fields<N>, Malformed> {
     let mut values = [None; N];
+    let mut claims_repeat = false;
     let mut next = first;
     while let Some(key) = next {
         let value = scan.value()?;
         for (found, name) in values.iter_mut().zip(wanted) {
             if S::is(key, payload, name) && found.replace(value).is_some() {
-                return Err(Malformed("A field stands twice in the payload"));
+                if name != SENDER {
+                    return Err(Malformed("A field stands twice in the payload"));
+                }
+                claims_repeat = true;
             }
         }
         next = scan.next_key(&mut open)?;
     }
     let (object, entries) = S::spans(&open);
-    Ok(Fields { tagged, object, entries, values })
+    Ok(Fields { tagged, object, entries, values, claims_repeat })
 }
 
 /// The message type whose tag this key is; the likely one is tried first.

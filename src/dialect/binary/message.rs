@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use super::codes::MessageType;
 use super::fields::{self, Malformed};
 use super::form::{Form, PayloadType};
-use super::signal::Head;
+use super::signal::{Head, SENDER};
 use crate::base::Redacted;
 use crate::wire::cbor;
 use crate::wire::frame::Frame;
@@ -133,7 +133,7 @@ pub(super) fn signal<'a>(
             Cow::Borrowed(target)
         }
         PayloadType::Json | PayloadType::Cbor => {
-            let wanted = ["target_client_id", "signal_data", "sender_client_id"];
+            let wanted = ["target_client_id", "signal_data", SENDER];
             let fields = fields::read(payload_type, payload, message_type, wanted)?;
             let [Some(target), Some(data), own_sender] = fields.values else {
                 return Err(Malformed("Signal needs target_client_id and signal_data"));
@@ -141,8 +141,8 @@ pub(super) fn signal<'a>(
             head.form.tagged = fields.tagged;
             (head.object, head.entries) = (fields.object, fields.entries);
             (head.target, head.data, head.own_sender) = (target, data, own_sender);
-            string(payload_type, payload, target)
-                .ok_or(Malformed("target_client_id has to be a string"))?
+            head.claims_repeat = fields.claims_repeat;
+            string(payload_type, payload, target).ok_or(Malformed("target_client_id has to be a string"))?
         }
     };
     Ok((head, target))

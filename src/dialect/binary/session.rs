@@ -123,12 +123,7 @@ impl Session {
     }
 
     /// Carries out the frames at the front of a plain stream's bytes in their order.
-    pub fn on_stream(
-        &mut self,
-        settings: &Settings,
-        bytes: &[u8],
-        ctx: &mut dyn Context,
-    ) -> StreamProgress {
+    pub fn on_stream(&mut self, settings: &Settings, bytes: &[u8], ctx: &mut dyn Context) -> StreamProgress {
         let mut consumed = 0;
         while !self.ended {
             let rest = bytes.get(consumed..).unwrap_or_default();
@@ -208,7 +203,9 @@ impl Session {
     fn on_frame(&mut self, settings: &Settings, frame: &Frame<'_>, ctx: &mut dyn Context) {
         let message_type = MessageType::from_byte(frame.message_type);
         ctx.count_received(message_type.map_or(UNKNOWN_LABEL, MessageType::label));
-        if !self.admit(settings, ctx.now()) {
+        // Whoever has sent too much may still leave.
+        let is_limited = message_type != Some(MessageType::Disconnect);
+        if is_limited && !self.admit(settings, ctx.now()) {
             return self.refuse(frame, Code::RateLimited, RATE_LIMITED, ctx);
         }
         match message_type {
@@ -435,12 +432,7 @@ pub fn undeliverable_event(
         let shown = target.floor_char_boundary(CLIENT_ID_BYTES_MAX);
         details.push(("target", target.get(..shown).unwrap_or_default().to_owned()));
     }
-    Event {
-        event_type: "signal_undeliverable",
-        client_id: sender.to_owned(),
-        unix_ms: now.unix_ms,
-        details,
-    }
+    Event { event_type: "signal_undeliverable", client_id: sender.to_owned(), unix_ms: now.unix_ms, details }
 }
 
 const NOT_LIVE: &str = "CONNECT has to come first";

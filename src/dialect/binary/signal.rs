@@ -14,6 +14,7 @@
 
 use super::codes::MessageType;
 use super::convert;
+use super::fields;
 use super::form::{Form, PayloadType};
 use super::message::CLIENT_ID_BYTES_MAX;
 use crate::dialect::{MessageLabel, MessageRef, Undeliverable};
@@ -37,6 +38,8 @@ pub(super) struct Head {
     pub(super) data: Span,
     /// The value of a `sender_client_id` that the sender wrote itself.
     pub(super) own_sender: Option<Span>,
+    /// It wrote more than one.
+    pub(super) claims_repeat: bool,
 }
 
 /// One signal, borrowed from the sender's receive buffer.
@@ -67,7 +70,7 @@ enum How {
     AsReceived,
     /// The payload's object, perhaps stamped, and with another tag than it came with.
     Splice { stamped: bool, target: Form },
-    /// Said anew for another payload type.
+    /// Said anew, for another payload type or because it lies more than once.
     Converted(Vec<u8>),
 }
 
@@ -75,7 +78,8 @@ impl Head {
     pub(super) fn new(uuid: [u8; 16], message_type: MessageType, form: Form, stamp: bool) -> Head {
         let none = Span::default();
         let (object, entries, target, data) = (none, none, none, none);
-        Head { uuid, message_type, form, stamp, object, entries, target, data, own_sender: None }
+        let (own_sender, claims_repeat) = (None, false);
+        Head { uuid, message_type, form, stamp, object, entries, target, data, own_sender, claims_repeat }
     }
 }
 
@@ -144,6 +148,9 @@ impl Signal<'_> {
     }
 
     fn plan_splice(&self, target: Form) -> Result<Plan, Undeliverable> {
+        if self.head.stamp && self.head.claims_repeat {
+            return self.plan_overwritten(target);
+        }
         let (plain, stamped) = match target.payload_type {
             PayloadType::Json => self.json_bytes(target),
             PayloadType::Cbor => self.cbor_bytes(target),
@@ -153,25 +160,62 @@ impl Signal<'_> {
             }
             PayloadType::Text => (self.payload.len(), self.bytes_with_sender()),
         };
-        let plan = |payload_bytes, how| {
-            Ok(Plan { payload_type: target.payload_type, payload_bytes, how })
-        };
+        let plan = |payload_bytes, how| Ok(Plan { payload_type: target.payload_type, payload_bytes, how });
         if self.head.stamp && stamped <= PAYLOAD_BYTES_MAX {
             return plan(stamped, How::Splice { stamped: true, target });
         }
-        // Without its stamp a signal may pass where it claims no sender. In binary and text the
-        // target's own name would stand in the sender's place.
-        let claims_nothing = match target.payload_type {
-            PayloadType::Json | PayloadType::Cbor => self.head.own_sender.is_none(),
-            PayloadType::Binary | PayloadType::Text => false,
-        };
-        if (self.head.stamp && !claims_nothing) || plain > PAYLOAD_BYTES_MAX {
+        // Without its stamp a signal may pass where it claims no sender.
+        if (self.head.stamp && self.head.own_sender.is_some()) || plain > PAYLOAD_BYTES_MAX {
             return Err(Undeliverable::TooLarge);
         }
         if target == self.head.form {
             plan(plain, How::AsReceived)
         } else {
             plan(plain, How::Splice { stamped: false, target })
+        }
+    }
+
+    /// Puts the truth in the place of every claim, so that whichever a reader takes is true.
+    fn plan_overwritten(&self, target: Form) -> Result<Plan, Undeliverable> {
+        let payload_type = target.payload_type;
+        let claims = fields::values_named(payload_type, self.head.object.of(self.payload), SENDER)
+            .map_err(|_| Undeliverable::Unconvertible)?;
+        let mut payload = Vec::with_capacity(self.payload.len());
+        self.write_tag(target, &mut payload);
+        let passing = self.passing(target);
+        let mut from = passing.start;
+        for claim in claims {
+            let start = self.head.object.start + claim.start;
+            payload.extend_from_slice(self.part(from, start));
+            match payload_type {
+                PayloadType::Cbor => cbor::write_text(&mut payload, self.sender),
+                _ => json::write_string(&mut payload, self.sender),
+            }
+            from = start + claim.len() as u32;
+        }
+        payload.extend_from_slice(self.part(from, passing.end));
+        if payload_type == PayloadType::Json && self.puts_tag_on(target) {
+            payload.push(b'}');
+        }
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Undeliverable::TooLarge);
+        }
+        Ok(Plan { payload_type, payload_bytes: payload.len(), how: How::Converted(payload) })
+    }
+
+    /// Opens the tag, where the target wants one and the payload has none.
+    fn write_tag(&self, target: Form, out: &mut Vec<u8>) {
+        if !self.puts_tag_on(target) {
+            return;
+        }
+        let tag = self.head.message_type.tag();
+        if target.payload_type == PayloadType::Cbor {
+            cbor::write_map_head(out, 1);
+            cbor::write_text(out, tag);
+        } else {
+            out.extend_from_slice(b"{\"");
+            out.extend_from_slice(tag.as_bytes());
+            out.extend_from_slice(b"\":");
         }
     }
 
@@ -220,12 +264,7 @@ impl Signal<'_> {
 
     fn write_json(&self, stamped: bool, target: Form, out: &mut Vec<u8>) {
         let (passing, gap) = (self.passing(target), self.gap());
-        let puts_tag_on = self.puts_tag_on(target);
-        if puts_tag_on {
-            out.extend_from_slice(b"{\"");
-            out.extend_from_slice(self.head.message_type.tag().as_bytes());
-            out.extend_from_slice(b"\":");
-        }
+        self.write_tag(target, out);
         if stamped {
             out.extend_from_slice(self.part(passing.start, gap.start));
             if self.head.own_sender.is_none() {
@@ -237,7 +276,7 @@ impl Signal<'_> {
         } else {
             out.extend_from_slice(passing.of(self.payload));
         }
-        if puts_tag_on {
+        if self.puts_tag_on(target) {
             out.push(b'}');
         }
     }
@@ -266,10 +305,7 @@ impl Signal<'_> {
 
     fn write_cbor(&self, stamped: bool, target: Form, out: &mut Vec<u8>) {
         let (passing, gap) = (self.passing(target), self.gap());
-        if self.puts_tag_on(target) {
-            cbor::write_map_head(out, 1);
-            cbor::write_text(out, self.head.message_type.tag());
-        }
+        self.write_tag(target, out);
         if !stamped {
             out.extend_from_slice(passing.of(self.payload));
             return;

@@ -271,12 +271,9 @@ fn refused_handshakes_say_why() {
     let old = good.replace("13", "8");
     let keyless = good.replace(key, "");
     let evil = format!("{good}Origin: https://evil.example\r\n");
-    for (listener, headers, status) in [
-        (METRICS, &good, 404),
-        (PICKY, &old, 426),
-        (PICKY, &keyless, 400),
-        (PICKY, &evil, 403),
-    ] {
+    for (listener, headers, status) in
+        [(METRICS, &good, 404), (PICKY, &old, 426), (PICKY, &keyless, 400), (PICKY, &evil, 403)]
+    {
         let slot = shard.open(listener);
         shard.send(slot, format!("GET /ws HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
         let reply = shard.reply(slot);

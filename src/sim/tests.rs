@@ -1,0 +1,215 @@
+//! Promises of the shards that sockets make hard to show: what happens at exactly which moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::auth::{Authenticator, Credentials};
+use crate::base::RealmId;
+use crate::dialect::binary;
+use crate::hub::OnDuplicate;
+use crate::mesh;
+use crate::wire::frame::{HEADER_BYTES, streaming, write_frame};
+
+const OFFER: u8 = 0x10;
+const ERROR: u8 = 0xFF;
+
+fn limits() -> Limits {
+    Limits {
+        connections_max: 100,
+        outbox_soft_bytes: 64 << 10,
+        outbox_hard_bytes: 128 << 10,
+        outbox_reserve_bytes: 64 << 10,
+        slow_consumer: Duration::from_secs(5),
+        drain: Duration::from_secs(2),
+        mesh: mesh::Limits { overflow_messages_max: 64, hold_us: 200_000 },
+    }
+}
+
+fn settings() -> session::Settings {
+    session::Settings {
+        listeners: vec![session::Listener { binary: true, ..session::Listener::default() }],
+        binary: binary::Settings {
+            realm: RealmId(0),
+            stamp_sender: true,
+            on_duplicate: OnDuplicate::Replace,
+            auth: Arc::new(Authenticator::new(&Credentials::None)),
+            message_rate: 0,
+        },
+        limits: session::Limits {
+            first_message: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            head_bytes_max: 16 << 10,
+            message_bytes_max: 1 << 20,
+            heartbeat_interval: Duration::from_secs(30),
+            session_timeout: Duration::from_secs(3600),
+            close: Duration::from_secs(5),
+            tunnel_window_bytes: 64 << 10,
+        },
+    }
+}
+
+fn world(shards: usize, inbox_messages_max: usize) -> Sim {
+    let size = Size { shards, inbox_messages_max, events_max: 1024, seed: 1 };
+    Sim::new(&size, settings(), &limits())
+}
+
+fn frame(message_type: u8, uuid: u8, payload: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_frame(&mut out, message_type, &[uuid; 16], 2, |out| out.extend_from_slice(payload.as_bytes()))
+        .expect("short payloads");
+    out
+}
+
+fn log_in(sim: &mut Sim, shard: usize, id: &str) -> ClientId {
+    let client = sim.connect(shard);
+    sim.write(client, &frame(0x01, 0, &format!(r#"{{"client_id":"{id}","auth_token":"t"}}"#)));
+    sim.settle();
+    assert_eq!(kinds(&sim.read(client)), [(0x02, 0)], "{id} is logged in");
+    client
+}
+
+fn offer(uuid: u8, to: &str) -> Vec<u8> {
+    frame(OFFER, uuid, &format!(r#"{{"target_client_id":"{to}","signal_data":"{}"}}"#, "x".repeat(900)))
+}
+
+/// Type and first byte of the uuid of each frame.
+fn kinds(mut bytes: &[u8]) -> Vec<(u8, u8)> {
+    let mut kinds = Vec::new();
+    while !bytes.is_empty() {
+        let frame = streaming(bytes).unwrap_or_else(|_| panic!("{} bytes are no frame", bytes.len()));
+        kinds.push((frame.message_type, frame.uuid[0]));
+        bytes = &bytes[HEADER_BYTES + frame.payload.len()..];
+    }
+    kinds
+}
+
+#[test]
+fn order_holds_across_shards_and_on_one() {
+    for target in [0, 1] {
+        let mut sim = world(2, 1024);
+        let (alice, bob) = (log_in(&mut sim, 0, "alice"), log_in(&mut sim, target, "bob"));
+        let sent: Vec<u8> = (0..200).flat_map(|n| offer(n, "bob")).collect();
+        for chunk in sent.chunks(777) {
+            sim.write(alice, chunk);
+            sim.settle();
+        }
+        let expected: Vec<_> = (0..200).map(|n| (OFFER, n)).collect();
+        assert_eq!(kinds(&sim.read(bob)), expected);
+        assert_eq!(sim.metrics(target).delivered.get(), 200);
+    }
+}
+
+#[test]
+fn what_waits_in_an_outbox_when_its_connection_ends_goes_back_to_its_senders() {
+    for sender in [0, 1] {
+        let mut sim = world(2, 1024);
+        let (alice, bob) = (log_in(&mut sim, sender, "alice"), log_in(&mut sim, 0, "bob"));
+        sim.stall(bob, true);
+        // The first is in flight and not taken, the others wait behind it.
+        for n in 1..=3 {
+            sim.write(alice, &offer(n, "bob"));
+            sim.settle();
+        }
+        assert_eq!(kinds(&sim.read(alice)), []);
+        sim.hang_up(bob);
+        sim.settle();
+        // Its end is in sight; what is queued is still tried until the time for closing is over.
+        sim.pass(Duration::from_secs(6));
+        assert!(sim.is_closed(bob));
+        assert_eq!(kinds(&sim.read(alice)), [(ERROR, 1), (ERROR, 2), (ERROR, 3)]);
+        assert_eq!(kinds(&sim.read(bob)), []);
+    }
+}
+
+#[test]
+fn a_paused_shard_holds_its_feeders_then_their_senders_are_told_and_nothing_is_lost() {
+    let mut sim = world(2, 8);
+    let (alice, bob) = (log_in(&mut sim, 0, "alice"), log_in(&mut sim, 1, "bob"));
+    let (carol, dave) = (log_in(&mut sim, 0, "carol"), log_in(&mut sim, 0, "dave"));
+    sim.pause(1, true);
+    for n in 0..40 {
+        sim.write(alice, &offer(n, "bob"));
+        sim.settle();
+    }
+    assert_eq!(sim.inbox_depth(1), 8, "the inbox is bounded");
+    assert_eq!(sim.metrics(0).held_back.get(), 1, "alice is not read from");
+    sim.write(carol, &offer(7, "dave"));
+    sim.settle();
+    assert_eq!(kinds(&sim.read(dave)), [(OFFER, 7)], "nobody else slows down");
+
+    sim.pass(Duration::from_millis(250));
+    let told = kinds(&sim.read(alice));
+    assert!(!told.is_empty() && told.iter().all(|&(kind, _)| kind == ERROR));
+    sim.pause(1, false);
+    sim.pass(Duration::from_secs(1));
+    let mut seen: Vec<u8> = told.iter().chain(&kinds(&sim.read(alice))).map(|&(_, n)| n).collect();
+    let delivered: Vec<u8> = kinds(&sim.read(bob)).into_iter().map(|(_, n)| n).collect();
+    assert!(delivered.is_sorted(), "{delivered:?}");
+    seen.extend(delivered);
+    seen.sort_unstable();
+    assert_eq!(seen, (0..40).collect::<Vec<u8>>(), "each was delivered or answered, once");
+}
+
+#[test]
+fn a_message_to_a_connection_that_was_replaced_on_the_way_is_answered_and_not_misdelivered() {
+    let mut sim = world(2, 64);
+    let (alice, old) = (log_in(&mut sim, 0, "alice"), log_in(&mut sim, 1, "bob"));
+    sim.pause(1, true);
+    sim.write(alice, &offer(1, "bob"));
+    sim.settle();
+    // While the parcel is on its way, its target goes, and its slot is taken by another.
+    sim.pause(1, false);
+    sim.hang_up(old);
+    sim.pause(0, true);
+    let new = sim.connect(1);
+    sim.settle();
+    sim.pause(0, false);
+    sim.settle();
+    let (to_old, to_alice) = (kinds(&sim.read(old)), kinds(&sim.read(alice)));
+    assert_eq!(kinds(&sim.read(new)), []);
+    assert!(to_old == [(OFFER, 1)] || to_alice == [(ERROR, 1)], "{to_old:?} {to_alice:?}");
+    assert!(to_old.is_empty() || to_alice.is_empty(), "never both");
+}
+
+#[test]
+fn a_reader_that_stays_over_its_limit_is_cut_and_its_queue_is_answered() {
+    let mut sim = world(1, 64);
+    let (alice, bob) = (log_in(&mut sim, 0, "alice"), log_in(&mut sim, 0, "bob"));
+    sim.stall(bob, true);
+    let mut sent = 0u32;
+    let mut told = Vec::new();
+    while told.is_empty() {
+        sim.write(alice, &offer(sent as u8, "bob"));
+        sim.settle();
+        sent += 1;
+        told = kinds(&sim.read(alice));
+    }
+    assert!(sent > 100, "its outbox takes 128 KiB first, not {sent} messages");
+    assert!(!sim.is_closed(bob));
+    sim.pass(Duration::from_secs(6));
+    told.extend(kinds(&sim.read(alice)));
+    assert_eq!(sim.metrics(0).slow_consumers_cut.get(), 1);
+    // Only what is in flight is still open; it is answered when the connection is closed.
+    sim.pass(Duration::from_secs(6));
+    told.extend(kinds(&sim.read(alice)));
+    assert!(sim.is_closed(bob));
+    assert_eq!(told.len() as u32, sent, "all were answered, since it read nothing");
+}
+
+#[test]
+fn silence_is_closed_at_its_time_and_not_before() {
+    let mut sim = world(1, 64);
+    let silent = sim.connect(0);
+    sim.pass(Duration::from_millis(9_900));
+    assert!(!sim.is_closed(silent));
+    sim.pass(Duration::from_millis(200));
+    assert!(sim.is_closed(silent), "it has not said what it is within 10 s");
+    assert_eq!(sim.read(silent), b"");
+
+    let alice = log_in(&mut sim, 0, "alice");
+    sim.pass(Duration::from_secs(3_599));
+    assert!(!sim.is_closed(alice));
+    sim.pass(Duration::from_secs(2));
+    assert!(sim.is_closed(alice), "plain TCP has the session's timeout alone");
+}

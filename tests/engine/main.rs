@@ -1,0 +1,21 @@
+//! Black-box tests of the engine: the real binary over real sockets, judged by the protocol's
+//! document and by clients that share no code with it. One crate, so that it links once.
+
+mod back_pressure;
+mod bad_input;
+mod batches;
+mod cli;
+mod drain;
+mod errors;
+mod exchange;
+mod harness;
+mod http;
+mod leaks;
+mod liveness;
+mod login;
+mod privacy;
+mod stress;
+mod takeover;
+mod tokens;
+mod translate;
+mod websocket;
