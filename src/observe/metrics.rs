@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 /// Most message types, and most error codes, that all dialects together may count.
 pub const LABELS_MAX: usize = 64;
 
+/// Most latencies that wait to be handed over: several turns' worth.
+const NOTED_MAX: usize = 16_384;
+
 /// Longest latency that is told apart; a longer one counts as this long.
 const LATENCY_US_MAX: u64 = 60_000_000;
 
@@ -110,31 +113,33 @@ impl ShardMetrics {
     }
 }
 
-/// The shard's own side of the latency histogram: it records without a lock and hands over once a
-/// tick, or later when a reader holds the lock just then.
+/// The shard's own side of the latency histogram: it notes latencies without a lock, and hands them
+/// over once a turn.
 pub struct LatencyRecorder {
-    local: Histogram<u64>,
+    noted_us: Vec<u64>,
 }
 
 impl Default for LatencyRecorder {
     fn default() -> Self {
-        LatencyRecorder { local: new_histogram() }
+        LatencyRecorder { noted_us: Vec::with_capacity(NOTED_MAX) }
     }
 }
 
 impl LatencyRecorder {
     pub fn record_us(&mut self, latency_us: u64) {
-        self.local.saturating_record(latency_us);
+        // Full only while a reader keeps the lock for many turns; then samples are left out.
+        if self.noted_us.len() < NOTED_MAX {
+            self.noted_us.push(latency_us);
+        }
     }
 
+    /// Waits for nobody: a reader that holds the lock just now leaves it to a later turn.
     pub fn hand_over(&mut self, to: &ShardMetrics) {
-        if self.local.is_empty() {
+        if self.noted_us.is_empty() {
             return;
         }
-        if let Some(mut shared) = to.latency_us.try_lock()
-            && shared.add(&self.local).is_ok()
-        {
-            self.local.reset();
+        if let Some(mut shared) = to.latency_us.try_lock() {
+            self.noted_us.drain(..).for_each(|latency_us| shared.saturating_record(latency_us));
         }
     }
 }

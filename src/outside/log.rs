@@ -3,7 +3,10 @@
 use super::sink::{Sink, Written, timestamp};
 use crate::observe::Event;
 
-/// Writes each event as one line of the log at level info, with target `sigmux::event`.
+/// Events of one batch that are written at level info; a flood of them goes on at level debug.
+const INFO_EVENTS_MAX: usize = 10;
+
+/// Writes each event as one line of the log, with target `sigmux::event`.
 #[derive(Default)]
 pub struct LogSink;
 
@@ -13,16 +16,31 @@ impl Sink for LogSink {
     }
 
     fn write<'a>(&'a mut self, events: &'a [Event]) -> Written<'a> {
-        for event in events {
-            tracing::info!(
-                target: "sigmux::event",
-                event_type = event.event_type,
-                client_id = event.client_id.as_str(),
-                timestamp = timestamp(event.unix_ms).as_str(),
-                details = ?event.details,
-                "event"
-            );
+        for (index, event) in events.iter().enumerate() {
+            if index < INFO_EVENTS_MAX {
+                tracing::info!(
+                    target: "sigmux::event",
+                    client_id = event.client_id.as_str(),
+                    timestamp = timestamp(event.unix_ms).as_str(),
+                    details = details(event).as_str(),
+                    "{}", event.event_type
+                );
+            } else {
+                tracing::debug!(
+                    target: "sigmux::event",
+                    client_id = event.client_id.as_str(),
+                    timestamp = timestamp(event.unix_ms).as_str(),
+                    details = details(event).as_str(),
+                    "{}", event.event_type
+                );
+            }
         }
         Box::pin(std::future::ready(Ok(())))
     }
+}
+
+/// `name=value` pairs, in their order.
+fn details(event: &Event) -> String {
+    let pairs: Vec<String> = event.details.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join(" ")
 }

@@ -77,6 +77,9 @@ enum Stage {
 struct Closing {
     /// On a WebSocket whose end the server began: reads on, only for the client's Close.
     awaits: Option<Box<WebSocket>>,
+    /// Received since, and thrown away. Reading on lets the client take our last words before it
+    /// learns that nobody listens; a client that only sends is not listened to for ever.
+    discarded_bytes: usize,
 }
 
 /// What one step of a stage did with the bytes before it.
@@ -152,6 +155,7 @@ impl Session {
     pub fn wants_input(&self, settings: &Settings) -> bool {
         match &self.stage {
             Stage::Tunnel(tunnel) => tunnel.wants_input(settings.limits.tunnel_window_bytes),
+            Stage::Closing(closing) => closing.discarded_bytes <= settings.limits.message_bytes_max,
             _ => true,
         }
     }
@@ -269,7 +273,7 @@ impl Session {
     /// The connection is gone, however that came about. Gives up what the session held.
     pub fn gone(&mut self, settings: &Settings, host: &mut dyn Host) {
         self.leave_stage(settings, host);
-        self.stage = Stage::Closing(Closing { awaits: None });
+        self.stage = Stage::Closing(Closing { awaits: None, discarded_bytes: 0 });
     }
 
     pub fn is_closing(&self) -> bool {
@@ -430,7 +434,7 @@ impl Session {
 
     fn close_stage(&mut self, awaits: Option<Box<WebSocket>>, host: &mut dyn Host) {
         host.set_speaks(crate::dialect::Speaks::Nothing);
-        self.enter(Stage::Closing(Closing { awaits }), host);
+        self.enter(Stage::Closing(Closing { awaits, discarded_bytes: 0 }), host);
         self.backlog = Vec::new();
     }
 
@@ -451,6 +455,7 @@ impl Closing {
         {
             self.awaits = None;
         }
+        self.discarded_bytes += bytes.len();
         Step::wait(bytes.len())
     }
 }

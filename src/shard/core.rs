@@ -216,7 +216,6 @@ impl Shard {
             self.due(slot, net);
         }
         self.due = due;
-        self.world.latency.hand_over(&self.world.metrics);
         if now.mono_us >= self.gauges_due_us {
             self.gauges_due_us = now.mono_us + 1_000_000;
             self.measure();
@@ -272,6 +271,7 @@ impl Shard {
         // The list's memory is used again; nothing was added meanwhile.
         self.world.touched = touched;
         self.world.outlets.ring_bells(|node| ring(net, node));
+        self.world.latency.hand_over(&self.world.metrics);
         self.world.metrics.inbox_depth.set(self.world.mesh.depth(self.world.node) as i64);
     }
 
@@ -488,7 +488,10 @@ impl Shard {
             let closing = session.is_closing();
             if queued > limits.outbox_hard_bytes && port.over_since_us == 0 {
                 port.over_since_us = now.mono_us.max(1);
-                self.wheel.arm(slot, now.plus(limits.slow_consumer));
+            }
+            if port.over_since_us != 0 && !closing {
+                let limit_us = limits.slow_consumer.as_micros() as u64;
+                self.wheel.arm(slot, port.over_since_us + limit_us);
             }
             if !closing && queued > limits.outbox_hard_bytes + most_reserve(limits, settings) {
                 return self.cut(conn, net);
@@ -502,7 +505,7 @@ impl Shard {
                 }
             }
             let may = port.held_for.is_none() && queued <= limits.outbox_hard_bytes;
-            let wants = !port.ended && (closing || (may && session.wants_input(settings)));
+            let wants = !port.ended && (may || closing) && session.wants_input(settings);
             match (wants, port.reading) {
                 (true, false) => {
                     port.reading = true;

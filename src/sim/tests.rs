@@ -198,6 +198,31 @@ fn a_reader_that_stays_over_its_limit_is_cut_and_its_queue_is_answered() {
 }
 
 #[test]
+fn a_reader_that_recovers_once_is_still_cut_when_it_stops_again() {
+    let mut sim = world(1, 64);
+    let (alice, bob) = (log_in(&mut sim, 0, "alice"), log_in(&mut sim, 0, "bob"));
+    let fill = |sim: &mut Sim| {
+        while kinds(&sim.read(alice)).is_empty() {
+            sim.write(alice, &offer(1, "bob"));
+            sim.settle();
+        }
+    };
+    sim.stall(bob, true);
+    fill(&mut sim);
+    sim.pass(Duration::from_secs(4));
+    sim.stall(bob, false);
+    sim.settle();
+    assert!(!sim.read(bob).is_empty());
+    sim.stall(bob, true);
+    fill(&mut sim);
+    // The first time's deadline passes, and the second time's has to be kept.
+    sim.pass(Duration::from_secs(4));
+    assert_eq!(sim.metrics(0).slow_consumers_cut.get(), 0);
+    sim.pass(Duration::from_secs(2));
+    assert_eq!(sim.metrics(0).slow_consumers_cut.get(), 1);
+}
+
+#[test]
 fn silence_is_closed_at_its_time_and_not_before() {
     let mut sim = world(1, 64);
     let silent = sim.connect(0);
