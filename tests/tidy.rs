@@ -48,6 +48,7 @@ fn imports_go_down_only() {
             let imports = source.code.contains(&format!("crate::{other}::"))
                 || source.code.contains(&format!("crate::{other};"))
                 || source.code.contains(&format!("crate::{other} "));
+            assert!(!source.code.contains("use crate::{"), "{}: one import a line", source.path.display());
             if imports && *other != source.floor && *level >= own {
                 wrong.push(format!("{} imports {other}", source.path.display()));
             }
@@ -111,6 +112,38 @@ fn the_readme_names_every_floor() {
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md is there");
     for (floor, _) in FLOORS {
         assert!(readme.contains(&format!("`{floor}`")), "README.md does not name `{floor}`");
+    }
+}
+
+/// A row of the protocol table is worth what its test is worth.
+#[test]
+fn every_test_that_the_readme_names_exists() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md is there");
+    let table = readme.split("## Protocol table").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let mut code = String::new();
+    for folder in ["src", "tests"] {
+        every_source(&root().join(folder), &mut code);
+    }
+    let mut named = 0;
+    for name in table.expect("there is a protocol table").split('`') {
+        let is_test_name =
+            name.matches('_').count() >= 3 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if is_test_name {
+            named += 1;
+            assert!(code.contains(&format!("fn {name}(")), "README.md names {name}, which is not there");
+        }
+    }
+    assert!(named > 50, "only {named} tests are named");
+}
+
+fn every_source(folder: &Path, code: &mut String) {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() {
+            every_source(&path, code);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            code.push_str(&fs::read_to_string(&path).expect("a readable source"));
+        }
     }
 }
 

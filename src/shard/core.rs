@@ -294,6 +294,12 @@ impl Shard {
         self.world.mesh.depth(self.world.node) > 0
     }
 
+    /// Lets the session of a connection fail, as a defect of ours would.
+    #[cfg(test)]
+    pub(crate) fn break_session<N: Net>(&mut self, conn: ConnId, net: &mut N) {
+        self.serve(conn, net, |_, _, _| panic!("a defect, planted by a test"));
+    }
+
     fn parcel<N: Net>(&mut self, parcel: Parcel, net: &mut N) {
         match parcel {
             Parcel::Deliver { to, delivery, received_us } => {

@@ -155,6 +155,14 @@ impl Sim {
         panic!("the world does not come to rest");
     }
 
+    #[cfg(test)]
+    fn break_session(&mut self, client: ClientId) {
+        let node = &mut self.nodes[client.shard];
+        if let Some(conn) = node.wires.conn(client) {
+            node.shard.break_session(conn, &mut node.wires);
+        }
+    }
+
     fn wires(&mut self, client: ClientId) -> &mut Wires {
         &mut self.nodes[client.shard].wires
     }

@@ -238,3 +238,19 @@ fn silence_is_closed_at_its_time_and_not_before() {
     sim.pass(Duration::from_secs(2));
     assert!(sim.is_closed(alice), "plain TCP has the session's timeout alone");
 }
+
+#[test]
+fn a_session_that_fails_is_told_500_and_the_others_go_on() {
+    let mut sim = world(1, 64);
+    let (alice, bob) = (log_in(&mut sim, 0, "alice"), log_in(&mut sim, 0, "bob"));
+    sim.break_session(bob);
+    sim.settle();
+    let told = sim.read(bob);
+    assert_eq!(kinds(&told), [(ERROR, 0)]);
+    assert!(String::from_utf8_lossy(&told).contains("\"error_code\":500"));
+    assert!(sim.is_closed(bob));
+    sim.write(alice, &offer(1, "bob"));
+    sim.settle();
+    assert_eq!(kinds(&sim.read(alice)), [(ERROR, 1)], "its id went with it");
+    assert_eq!((sim.metrics(0).panics.get(), sim.metrics(0).connections.get()), (1, 1));
+}

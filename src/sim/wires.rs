@@ -78,6 +78,11 @@ impl Wires {
         self.clients[client.index].closed
     }
 
+    #[cfg(test)]
+    pub fn conn(&self, client: ClientId) -> Option<ConnId> {
+        self.clients[client.index].conn
+    }
+
     pub fn has_news(&self) -> bool {
         !self.news.is_empty()
     }

@@ -1,6 +1,7 @@
 //! Everything that a client must not do, done over real sockets: the culprit gets the documented
 //! error or close code, and two bystanders notice nothing. `leaks` does the same ten thousand times.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,6 +12,17 @@ use crate::harness::*;
 
 /// Longest message that the default configuration takes.
 const MESSAGE_BYTES_MAX: u64 = 1_048_576;
+
+/// The length field cannot say it: one byte stands behind the longest frame there is. Built once,
+/// since ten thousand rounds of it take their time in a build without optimization.
+static PAYLOAD_OF_65536_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let head = r#"{"target_client_id":"nobody","signal_data":""#;
+    let payload = format!("{head}{}\"}}", "x".repeat(PAYLOAD_BYTES_MAX + 1 - head.len() - 2));
+    assert_eq!(payload.len(), 65_536);
+    let mut bad = flat_json(OFFER, &payload[..PAYLOAD_BYTES_MAX]).encode();
+    bad.extend(&payload.as_bytes()[PAYLOAD_BYTES_MAX..]);
+    ws_frame(opcode::FIN | opcode::BINARY, &bad)
+});
 
 /// One way to misbehave.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +84,7 @@ impl Fault {
             .server("close_seconds", "'1s'")
             .server("slow_consumer_seconds", "'100ms'")
             .server("outbox_soft_bytes", 65_536)
-            .server("outbox_hard_bytes", 262_144)
+            .server("outbox_hard_bytes", 131_072)
     }
 
     /// Does it as `id` and checks what the engine answers. `pusher` is a client in good standing
@@ -110,14 +122,8 @@ impl Fault {
                 refused_on_websocket(server, id, &[bad]).await;
             }
             Fault::PayloadOf65536Bytes => {
-                // The length field cannot say it: one byte stands behind the longest frame there is.
-                let head = r#"{"target_client_id":"nobody","signal_data":""#;
-                let payload = format!("{head}{}\"}}", "x".repeat(PAYLOAD_BYTES_MAX + 1 - head.len() - 2));
-                assert_eq!(payload.len(), 65_536);
-                let mut bad = flat_json(OFFER, &payload[..PAYLOAD_BYTES_MAX]).encode();
-                bad.extend(&payload.as_bytes()[PAYLOAD_BYTES_MAX..]);
                 let mut raw = login_raw(server, id).await;
-                raw.send(&ws_frame(opcode::FIN | opcode::BINARY, &bad)).await;
+                raw.send(&PAYLOAD_OF_65536_BYTES).await;
                 // The frame's JSON is cut, and what is behind the frame is no frame.
                 expect_error(&mut raw, 400).await;
                 expect_error(&mut raw, 400).await;
@@ -525,14 +531,14 @@ async fn closed_on_websocket(server: &Server, id: &str, bad: &[u8], code: u16) {
 /// also from another round: the number of one code is not what this is about.
 async fn push_until(pusher: &mut Client, target: &str, code: u64) {
     let data = "x".repeat(16_384);
+    let heartbeat = pusher.form.heartbeat(1);
+    let signal = pusher.form.signal(OFFER, target, &data).encode();
+    let batch = [&signal[..], &signal, &signal, &signal, &heartbeat.encode()].concat();
     let mut pace = interval(Duration::from_millis(10));
     within("the signals are refused", async {
         loop {
             pace.tick().await;
-            let heartbeat = pusher.form.heartbeat(1);
-            let signals = (0..4).map(|_| pusher.form.signal(OFFER, target, &data));
-            let batch = signals.chain([heartbeat.clone()]).flat_map(|frame| frame.encode()).collect();
-            pusher.send_bytes(batch).await;
+            pusher.send_bytes(batch.clone()).await;
             let mut seen = false;
             loop {
                 let answer = pusher.frame().await;

@@ -28,6 +28,7 @@ async fn clients_are_told_1001_and_the_process_ends_with_0() {
             }
         };
         assert_eq!(why, None);
+        drop((clients, tcp));
         assert_eq!(server.exit().await.code(), Some(0), "{signal:?}");
         assert_eq!(server.stdout_rest(), "", "stdout is for what was asked for");
     }
@@ -78,6 +79,7 @@ async fn signals_on_their_way_arrive_before_the_close() {
     }
     assert_eq!(bob.closed().await.expect("a Close").0, 1001);
     assert_eq!(alice.closed().await.expect("a Close").0, 1001);
+    drop((alice, bob));
     assert_eq!(server.exit().await.code(), Some(0));
 }
 

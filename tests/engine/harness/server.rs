@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -134,6 +135,7 @@ pub struct Server {
     listeners: Vec<Listener>,
     stderr: Arc<Mutex<String>>,
     stdout_rest: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
     _directory: TempDir,
     _permit: OwnedSemaphorePermit,
 }
@@ -186,19 +188,19 @@ impl Server {
 
         let stderr = Arc::new(Mutex::new(String::new()));
         let from_stderr = child.stderr.take().expect("piped");
-        collect(from_stderr, stderr.clone());
+        let mut readers = vec![collect(from_stderr, stderr.clone())];
 
         let (tell_ports, ports) = oneshot::channel();
         let stdout_rest = Arc::new(Mutex::new(String::new()));
         let rest = stdout_rest.clone();
         let mut from_stdout = BufReader::new(child.stdout.take().expect("piped"));
-        std::thread::spawn(move || {
+        readers.push(std::thread::spawn(move || {
             let mut line = String::new();
             // A failed read leaves the line empty, which the waiting side reports.
             let _ = from_stdout.read_line(&mut line);
             let _ = tell_ports.send(line);
             append_all(from_stdout, &rest);
-        });
+        }));
         let line = within("the line of --print-ports", ports).await.expect("the reader sends a line");
         let listeners = read_ports(&line).unwrap_or_else(|| {
             // The process has ended or is about to be killed with its owner; its words tell why.
@@ -206,7 +208,7 @@ impl Server {
             let _ = child.wait();
             panic!("no listeners in {line:?}; stderr:\n{}", stderr.lock().expect("no panic while held"));
         });
-        Server { child, listeners, stderr, stdout_rest, _directory: directory, _permit: permit }
+        Server { child, listeners, stderr, stdout_rest, readers, _directory: directory, _permit: permit }
     }
 
     pub fn addr(&self, name: &str) -> SocketAddr {
@@ -255,9 +257,15 @@ impl Server {
         kill_process(pid, signal).expect("the process is there");
     }
 
+    /// Waits for the end of the process, and for its last words.
     pub async fn exit(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        until("the process ends", async || child.try_wait().expect("the child can be waited for")).await
+        let status =
+            until("the process ends", async || child.try_wait().expect("the child can be waited for")).await;
+        for reader in self.readers.drain(..) {
+            reader.join().expect("readers do not panic");
+        }
+        status
     }
 }
 
@@ -321,7 +329,7 @@ fn clean_command(directory: &Path) -> Command {
     command
 }
 
-fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> std::thread::JoinHandle<()> {
+fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHandle<()> {
     std::thread::spawn(move || append_all(from, &into))
 }
 

@@ -1,0 +1,51 @@
+//! What has to hold for any bytes at all, as plain functions: the targets of `fuzz/` feed them what
+//! a fuzzer makes up, and `tests/fuzz_seeds.rs` what has been collected.
+//!
+//! Owns the oracles: each is written from the standard's text or is another implementation, and
+//! not the code that it judges. The invariant: a body panics exactly when a promise is broken, for
+//! inputs of any length, and the same bytes always give the same run.
+//!
+//! Must not know the fuzzer, or what lies inside the modules that it checks.
+
+mod cbor;
+mod config;
+mod frame;
+mod http_head;
+mod json;
+mod session;
+mod websocket;
+
+pub use cbor::cbor;
+pub use config::config;
+pub use frame::frame;
+pub use http_head::http_head;
+pub use json::json;
+pub use session::binary_session;
+pub use websocket::websocket;
+
+/// Every body by the name of its target, which is also the name of its folder of seeds.
+pub const BODIES: &[(&str, fn(&[u8]))] = &[
+    ("frame", frame),
+    ("websocket", websocket),
+    ("http_head", http_head),
+    ("json", json),
+    ("cbor", cbor),
+    ("binary_session", binary_session),
+    ("config", config),
+];
+
+/// `bytes` in pieces whose lengths, 1 to `piece_bytes_max`, follow from the seed.
+fn pieces(bytes: &[u8], piece_bytes_max: usize, seed: u8) -> impl Iterator<Item = &[u8]> {
+    let mut state = u32::from(seed);
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let length = 1 + (state >> 16) as usize % piece_bytes_max;
+        let (piece, behind) = rest.split_at(length.min(rest.len()));
+        rest = behind;
+        Some(piece)
+    })
+}
