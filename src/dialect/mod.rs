@@ -10,8 +10,8 @@ mod delivery;
 pub use delivery::{Delivery, MessageRef, OwnedDelivery, Speaks, Undeliverable};
 
 use crate::base::{Now, PeerKey, RealmId};
-use crate::hub::{OnDuplicate, Route, Taken};
-use crate::observe::Event;
+use crate::hub::{DialectId, OnDuplicate, Route, Taken};
+use crate::observe::{Event, ShardMetrics};
 use crate::wire::websocket::CloseCode;
 
 /// What the two counters of every message are called in the metrics: dialect and type. The
@@ -22,7 +22,7 @@ pub struct MessageLabel(pub u8);
 /// Dialect and message type, by [`MessageLabel`].
 pub const MESSAGE_LABELS: &[(&str, &str)] = binary::MESSAGE_LABELS;
 
-/// Dialect and error code, by the number that [`Context::count_error`] takes.
+/// Dialect and error code, by the number that [`Surroundings::count_error`] takes.
 pub const ERROR_LABELS: &[(&str, &str)] = binary::ERROR_LABELS;
 
 /// WebSocket messages are text or binary; on a plain stream the difference is gone.
@@ -32,8 +32,8 @@ pub enum Kind {
     Text,
 }
 
-/// The world as one connection's dialect sees it during one call.
-pub trait Context {
+/// What surrounds a connection: its shard, as dialect and session see it during one call.
+pub trait Surroundings {
     fn now(&self) -> Now;
 
     /// The key of this connection.
@@ -41,16 +41,28 @@ pub trait Context {
 
     fn random_u128(&mut self) -> u128;
 
-    /// Queues one whole message for this connection's own peer. Never fails: a peer that does not
-    /// read its replies is cut when their reserved room is used up.
-    fn reply(&mut self, kind: Kind, message: &[u8]);
+    fn draining(&self) -> bool;
+
+    fn metrics(&self) -> &ShardMetrics;
+
+    fn publish(&mut self, event: Event);
+
+    /// False when this connection's own output is over its limit, or when its messages wait for a
+    /// full shard.
+    fn has_room(&self) -> bool;
 
     /// From now on deliveries to this connection are encoded like this.
     fn set_speaks(&mut self, speaks: Speaks);
 
     /// Makes this connection the owner of `id`. A former owner of the same dialect is told and
     /// closed by its own shard ([`OnDuplicate::Replace`]) or keeps the id ([`OnDuplicate::Reject`]).
-    fn join(&mut self, realm: RealmId, id: &str, on_duplicate: OnDuplicate) -> Result<(), Taken>;
+    fn join(
+        &mut self,
+        realm: RealmId,
+        id: &str,
+        dialect: DialectId,
+        on_duplicate: OnDuplicate,
+    ) -> Result<(), Taken>;
 
     /// Gives `id` up. Does nothing when a newer connection owns it by now.
     fn leave(&mut self, realm: RealmId, id: &str);
@@ -65,23 +77,35 @@ pub trait Context {
         delivery: &Delivery<'_>,
     ) -> Result<(), Undeliverable>;
 
+    fn count_received(&mut self, label: MessageLabel) {
+        self.metrics().messages_received[usize::from(label.0)].add(1);
+    }
+
+    fn count_sent(&mut self, label: MessageLabel) {
+        self.metrics().messages_sent[usize::from(label.0)].add(1);
+    }
+
+    /// By the position in [`ERROR_LABELS`].
+    fn count_error(&mut self, index: u8) {
+        self.metrics().errors[usize::from(index)].add(1);
+    }
+}
+
+/// One connection as its dialect sees it during one call.
+pub trait Context {
+    fn around(&mut self) -> &mut dyn Surroundings;
+
+    /// Queues one whole message for this connection's own peer. Never fails: a peer that does not
+    /// read its replies is cut when their reserved room is used up.
+    fn reply(&mut self, kind: Kind, message: &[u8]);
+
     /// Ends the connection after what has been queued: a Close frame with this code on a
     /// WebSocket, plainly on a stream. Nothing further is read.
     fn close(&mut self, code: CloseCode, reason: &'static str);
 
-    /// False when this connection's own output is over its limit or its messages wait for a full
-    /// shard: the dialect returns, and is called again with the rest when there is room.
+    /// False when the dialect is to return, because the connection ends or has no room. In the
+    /// second case it is called again with the rest when there is room.
     fn may_go_on(&self) -> bool;
-
-    fn draining(&self) -> bool;
-
-    fn count_received(&mut self, label: MessageLabel);
-
-    fn count_sent(&mut self, label: MessageLabel);
-
-    fn count_error(&mut self, index: u8);
-
-    fn publish(&mut self, event: Event);
 }
 
 /// Appends the error by which a connection learns that a message of its own came back.

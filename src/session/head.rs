@@ -30,8 +30,8 @@ pub(super) fn sniff(
                 Refusal::Draining => binary::Refusal::Draining,
             };
             let error = binary::write_refusal(None, refusal, host.out());
-            host.metrics().errors[usize::from(error)].add(1);
-            host.metrics().messages_sent[usize::from(binary::ERROR_MESSAGE_LABEL.0)].add(1);
+            host.count_error(error);
+            host.count_sent(binary::ERROR_MESSAGE_LABEL);
             return Step { used: bytes.len(), then: Then::Hang };
         }
         (START_BYTE, true, None) => Stage::Stream(Stream::open(host)),
@@ -78,7 +78,7 @@ impl Head {
         }
         match check(&request) {
             Ok(accept) => {
-                let shard = host.key().node.index().to_string();
+                let shard = host.me().node.index().to_string();
                 let mut extra = [("", ""); 2];
                 let mut extra_len = 0;
                 let exposed = listener.expose_shard.then_some(("X-Sigmux-Shard", shard.as_str()));

@@ -53,8 +53,6 @@ pub struct Session {
     backlog: Vec<u8>,
     last_received_us: u64,
     stage_since_us: u64,
-    /// When it logged in; 0 before.
-    joined_us: u64,
     listener: u16,
     /// Pings sent since the last received byte.
     pings: u8,
@@ -112,7 +110,6 @@ impl Session {
             backlog: Vec::new(),
             last_received_us: now.mono_us,
             stage_since_us: now.mono_us,
-            joined_us: 0,
             listener,
             pings: 0,
             paused: false,
@@ -151,7 +148,7 @@ impl Session {
         self.paused = true;
     }
 
-    /// Whether further bytes would be used. Apart from this, [`Host::may_go_on`] decides.
+    /// Whether further bytes would be used. Apart from this, [`Surroundings::has_room`](crate::dialect::Surroundings::has_room) decides.
     pub fn wants_input(&self, settings: &Settings) -> bool {
         match &self.stage {
             Stage::Tunnel(tunnel) => tunnel.wants_input(settings.limits.tunnel_window_bytes),
@@ -351,14 +348,14 @@ impl Session {
     /// Takes steps until more bytes or more room are needed; tells how many bytes are used.
     fn advance(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) -> usize {
         let mut at = 0;
-        while host.may_go_on() || self.is_closing() {
+        while host.has_room() || self.is_closing() {
             let rest = &mut bytes[at..];
             let listener = &settings.listeners[usize::from(self.listener)];
             let step = match &mut self.stage {
                 Stage::Sniff => self::head::sniff(rest, listener, self.refusal, host),
                 Stage::Head(head) => head.step(settings, listener, rest, self.refusal, host),
-                Stage::WebSocket(ws) => ws.step(settings, rest, host, &mut self.joined_us),
-                Stage::Stream(stream) => stream.step(settings, rest, host, &mut self.joined_us),
+                Stage::WebSocket(ws) => ws.step(settings, rest, host),
+                Stage::Stream(stream) => stream.step(settings, rest, host),
                 Stage::Tunnel(tunnel) => tunnel.step(rest, settings.limits.tunnel_window_bytes, host),
                 Stage::Closing(closing) => closing.step(settings, rest, host),
             };
@@ -406,7 +403,7 @@ impl Session {
             _ => return,
         };
         let Some(dialect) = dialect else { return };
-        let mut speaker = Speaker::new(host, framing, &mut self.joined_us);
+        let mut speaker = Speaker::new(host, framing);
         say(dialect, &settings.binary, &mut speaker);
         if let Some(ending) = speaker.ending() {
             self.end(settings, ending, host);
@@ -440,8 +437,8 @@ impl Session {
 
     fn leave_stage(&mut self, settings: &Settings, host: &mut dyn Host) {
         match &mut self.stage {
-            Stage::WebSocket(websocket) => websocket.ended(settings, host, &mut self.joined_us),
-            Stage::Stream(stream) => stream.ended(settings, host, &mut self.joined_us),
+            Stage::WebSocket(websocket) => websocket.ended(settings, host),
+            Stage::Stream(stream) => stream.ended(settings, host),
             Stage::Tunnel(tunnel) => tunnel.ended(host),
             Stage::Sniff | Stage::Head(_) | Stage::Closing(_) => {}
         }

@@ -21,14 +21,8 @@ impl Stream {
         self.undecided
     }
 
-    pub fn step(
-        &mut self,
-        settings: &Settings,
-        bytes: &mut [u8],
-        host: &mut dyn Host,
-        joined_us: &mut u64,
-    ) -> Step {
-        let mut speaker = Speaker::new(host, Framing::Stream, joined_us);
+    pub fn step(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) -> Step {
+        let mut speaker = Speaker::new(host, Framing::Stream);
         let progress = self.dialect.on_stream(&settings.binary, bytes, &mut speaker);
         self.undecided &= progress.consumed == 0;
         let then = match speaker.ending() {
@@ -45,12 +39,12 @@ impl Stream {
     /// A stream has no Close frame: the client learns it from an ERROR.
     pub fn shutting_down(&mut self, host: &mut dyn Host) {
         let error = binary::write_refusal(self.dialect.form(), binary::Refusal::Draining, host.out());
-        host.metrics().errors[usize::from(error)].add(1);
-        host.metrics().messages_sent[usize::from(binary::ERROR_MESSAGE_LABEL.0)].add(1);
+        host.count_error(error);
+        host.count_sent(binary::ERROR_MESSAGE_LABEL);
     }
 
-    pub fn ended(&mut self, settings: &Settings, host: &mut dyn Host, joined_us: &mut u64) {
-        let mut speaker = Speaker::new(host, Framing::Stream, joined_us);
+    pub fn ended(&mut self, settings: &Settings, host: &mut dyn Host) {
+        let mut speaker = Speaker::new(host, Framing::Stream);
         self.dialect.ended(&settings.binary, &mut speaker);
     }
 }

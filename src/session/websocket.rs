@@ -41,15 +41,9 @@ impl WebSocket {
     }
 
     /// One event.
-    pub fn step(
-        &mut self,
-        settings: &Settings,
-        bytes: &mut [u8],
-        host: &mut dyn Host,
-        joined_us: &mut u64,
-    ) -> Step {
+    pub fn step(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) -> Step {
         if let Some(rest) = self.unfinished.take() {
-            let (used, ending) = self.speaks.binary(settings, &rest, host, joined_us);
+            let (used, ending) = self.speaks.binary(settings, &rest, host);
             self.keep_unfinished(&rest, used, ending);
             return Step { used: 0, then: ending.map_or(Then::GoOn, Then::End) };
         }
@@ -67,7 +61,7 @@ impl WebSocket {
             None => return Step::wait(consumed),
             Some(Event::Binary(message)) => {
                 *undecided = false;
-                let (used, ending) = speaks.binary(settings, message, host, joined_us);
+                let (used, ending) = speaks.binary(settings, message, host);
                 if used < message.len() && ending.is_none() {
                     unfinished = Some(Box::new(message[used..].to_vec()));
                 }
@@ -75,7 +69,7 @@ impl WebSocket {
             }
             Some(Event::Text(text)) => {
                 *undecided = false;
-                speaks.text(settings, text, host, joined_us)
+                speaks.text(settings, text, host)
             }
             Some(Event::Ping(payload)) => {
                 write_message(host.out(), Opcode::Pong, payload);
@@ -98,9 +92,9 @@ impl WebSocket {
         }
     }
 
-    pub fn ended(&mut self, settings: &Settings, host: &mut dyn Host, joined_us: &mut u64) {
+    pub fn ended(&mut self, settings: &Settings, host: &mut dyn Host) {
         if let Dialect::Binary(dialect) = &mut self.speaks {
-            let mut speaker = Speaker::new(host, Framing::WebSocket, joined_us);
+            let mut speaker = Speaker::new(host, Framing::WebSocket);
             dialect.ended(&settings.binary, &mut speaker);
         }
     }
@@ -140,11 +134,10 @@ impl Dialect {
         settings: &Settings,
         message: &[u8],
         host: &mut dyn Host,
-        joined_us: &mut u64,
     ) -> (usize, Option<Ending>) {
         match self {
             Dialect::Binary(dialect) => {
-                let mut speaker = Speaker::new(host, Framing::WebSocket, joined_us);
+                let mut speaker = Speaker::new(host, Framing::WebSocket);
                 let used = dialect.on_message(&settings.binary, message, &mut speaker);
                 (used, speaker.ending())
             }
@@ -155,16 +148,10 @@ impl Dialect {
         }
     }
 
-    fn text(
-        &mut self,
-        settings: &Settings,
-        text: &str,
-        host: &mut dyn Host,
-        joined_us: &mut u64,
-    ) -> Option<Ending> {
+    fn text(&mut self, settings: &Settings, text: &str, host: &mut dyn Host) -> Option<Ending> {
         match self {
             Dialect::Binary(dialect) => {
-                let mut speaker = Speaker::new(host, Framing::WebSocket, joined_us);
+                let mut speaker = Speaker::new(host, Framing::WebSocket);
                 dialect.on_text(&settings.binary, &mut speaker);
                 speaker.ending()
             }

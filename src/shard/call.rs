@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use super::port::Port;
 use super::world::{Deferred, World};
 use crate::base::{Now, PeerKey, RealmId};
-use crate::dialect::{Delivery, Speaks, Undeliverable, binary};
-use crate::hub::{OnDuplicate, Route, Taken};
-use crate::mesh::{Parcel, TunnelStep};
+use crate::dialect::{Delivery, Speaks, Surroundings, Undeliverable};
+use crate::hub::{DialectId, OnDuplicate, Route, Taken};
+use crate::mesh::TunnelStep;
 use crate::observe::{Event, ShardMetrics};
 use crate::session::{Framing, Host, TunnelOut};
 use crate::wire::websocket;
@@ -22,19 +23,27 @@ impl<'a> Call<'a> {
     pub fn new(world: &'a mut World, key: PeerKey) -> Self {
         Call { world, key, void: Vec::new() }
     }
+
+    fn port(&mut self) -> Option<&mut Port> {
+        self.world.ports.get(self.key.slot, self.key.generation)
+    }
 }
 
-impl Host for Call<'_> {
+impl Surroundings for Call<'_> {
     fn now(&self) -> Now {
         self.world.now
     }
 
-    fn key(&self) -> PeerKey {
+    fn me(&self) -> PeerKey {
         self.key
     }
 
     fn random_u128(&mut self) -> u128 {
         self.world.entropy.next_u128()
+    }
+
+    fn draining(&self) -> bool {
+        self.world.draining()
     }
 
     fn metrics(&self) -> &ShardMetrics {
@@ -45,10 +54,42 @@ impl Host for Call<'_> {
         self.world.publish(event);
     }
 
-    fn draining(&self) -> bool {
-        self.world.draining()
+    fn has_room(&self) -> bool {
+        self.world.has_room(self.key)
     }
 
+    fn set_speaks(&mut self, speaks: Speaks) {
+        if let Some(port) = self.port() {
+            port.speaks = speaks;
+        }
+    }
+
+    fn join(
+        &mut self,
+        realm: RealmId,
+        id: &str,
+        dialect: DialectId,
+        on_duplicate: OnDuplicate,
+    ) -> Result<(), Taken> {
+        self.world.join(self.key, realm, id, dialect, on_duplicate)
+    }
+
+    fn leave(&mut self, realm: RealmId, id: &str) {
+        self.world.leave(self.key, realm, id);
+    }
+
+    fn send(
+        &mut self,
+        realm: RealmId,
+        to: &str,
+        route: &mut Option<Box<Route>>,
+        delivery: &Delivery<'_>,
+    ) -> Result<(), Undeliverable> {
+        self.world.send(realm, to, route, delivery)
+    }
+}
+
+impl Host for Call<'_> {
     fn out(&mut self) -> &mut Vec<u8> {
         let World { ports, spares, touched, .. } = &mut *self.world;
         let Some(port) = ports.get(self.key.slot, self.key.generation) else {
@@ -62,47 +103,13 @@ impl Host for Call<'_> {
         &mut port.outbox.out(spares).bytes
     }
 
-    fn may_go_on(&self) -> bool {
-        self.world.may_go_on(self.key)
-    }
-
     fn set_framing(&mut self, framing: Framing) {
-        if let Some(port) = self.world.ports.get(self.key.slot, self.key.generation) {
+        if let Some(port) = self.port() {
             port.framing = framing;
         }
         if framing == Framing::Stream {
             self.world.deferred.push(Deferred::KeepAlive(self.key));
         }
-    }
-
-    fn set_speaks(&mut self, speaks: Speaks) {
-        if let Some(port) = self.world.ports.get(self.key.slot, self.key.generation) {
-            port.speaks = speaks;
-        }
-    }
-
-    fn join(&mut self, realm: RealmId, id: &str, on_duplicate: OnDuplicate) -> Result<(), Taken> {
-        let joined = self.world.directory.join(realm, id, self.key, binary::DIALECT, on_duplicate)?;
-        match joined.replaced {
-            Some(old) if old.node == self.world.node => self.world.deferred.push(Deferred::Evict(old)),
-            Some(old) => self.world.post(old.node, Parcel::Evict { peer: old }),
-            None => {}
-        }
-        Ok(())
-    }
-
-    fn leave(&mut self, realm: RealmId, id: &str) {
-        self.world.directory.leave(realm, id, self.key);
-    }
-
-    fn send(
-        &mut self,
-        realm: RealmId,
-        to: &str,
-        route: &mut Option<Box<Route>>,
-        delivery: &Delivery<'_>,
-    ) -> Result<(), Undeliverable> {
-        self.world.send(realm, to, route, delivery)
     }
 
     fn tunnel(&mut self, step: TunnelOut<'_>) {

@@ -27,6 +27,8 @@ pub struct Port {
     pub counted: bool,
     /// Its outbox has been above the soft limit since it was last empty.
     pub over_soft: bool,
+    /// Since when it has held an id; 0: it holds none.
+    pub joined_us: u64,
     /// Since when its outbox has been full; 0: it is not.
     pub over_since_us: u64,
 }
@@ -52,6 +54,7 @@ impl Port {
             closing: false,
             counted,
             over_soft: false,
+            joined_us: 0,
             over_since_us: 0,
         }
     }

@@ -9,7 +9,7 @@ use super::settings::{Limits, Parts, Shared};
 use crate::base::{Entropy, NodeId, Now, PeerKey, RealmId};
 use crate::dialect::binary::ERROR_MESSAGE_LABEL;
 use crate::dialect::{Delivery, MessageRef, Undeliverable, bounced};
-use crate::hub::{Directory, Route};
+use crate::hub::{DialectId, Directory, OnDuplicate, Route, Taken};
 use crate::mesh::{Mesh, Outlets, Parcel, Posted, TunnelStep};
 use crate::observe::{Event, EventQueue, LatencyRecorder, ShardMetrics};
 use crate::session::{Framing, Spares};
@@ -87,6 +87,45 @@ impl World {
 
     pub fn publish(&self, event: Event) {
         self.events.publish(event);
+    }
+
+    /// Makes a connection of this shard the owner of an id. A former owner hears of it on its own
+    /// shard.
+    pub fn join(
+        &mut self,
+        key: PeerKey,
+        realm: RealmId,
+        id: &str,
+        dialect: DialectId,
+        on_duplicate: OnDuplicate,
+    ) -> Result<(), Taken> {
+        let joined = self.directory.join(realm, id, key, dialect, on_duplicate)?;
+        match joined.replaced {
+            Some(old) if old.node == self.node => self.deferred.push(Deferred::Evict(old)),
+            Some(old) => self.post(old.node, Parcel::Evict { peer: old }),
+            None => {}
+        }
+        if let Some(port) = self.ports.get(key.slot, key.generation)
+            && port.joined_us == 0
+        {
+            port.joined_us = self.now.mono_us.max(1);
+            self.metrics.sessions.add(1);
+        }
+        Ok(())
+    }
+
+    /// Gives an id up; a newer owner keeps it.
+    pub fn leave(&mut self, key: PeerKey, realm: RealmId, id: &str) {
+        self.directory.leave(realm, id, key);
+        if let Some(port) = self.ports.get(key.slot, key.generation)
+            && port.joined_us != 0
+        {
+            let lasted_us = self.now.mono_us.saturating_sub(port.joined_us);
+            port.joined_us = 0;
+            self.metrics.sessions.add(-1);
+            self.metrics.sessions_ended.add(1);
+            self.metrics.session_milliseconds.add(lasted_us / 1000);
+        }
     }
 
     /// Routes a message of the connection `from`.
@@ -189,7 +228,7 @@ impl World {
     }
 
     /// Whether a session may use more of its input.
-    pub fn may_go_on(&self, key: PeerKey) -> bool {
+    pub fn has_room(&self, key: PeerKey) -> bool {
         let hard = self.limits.outbox_hard_bytes;
         self.ports
             .find(key.slot, key.generation)

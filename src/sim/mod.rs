@@ -3,6 +3,7 @@
 //!
 //! For tests and benchmarks; the engine does not use it. TLS and what the front serves stay out.
 
+pub mod fuzz_bodies;
 mod wires;
 
 #[cfg(test)]

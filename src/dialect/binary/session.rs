@@ -8,12 +8,12 @@
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use super::Settings;
 use super::codes::{Code, DRAINING, MessageType, UNKNOWN_LABEL, undeliverable};
 use super::form::Form;
 use super::message::{self, CLIENT_ID_BYTES_MAX, Connect};
 use super::reply::{self, NIL, Refusal, Reply};
 use super::signal::Signal;
+use super::{DIALECT, Settings};
 use crate::base::Now;
 use crate::dialect::delivery::Body;
 use crate::dialect::{Context, Delivery, Kind, MessageRef, Speaks, Undeliverable};
@@ -113,9 +113,9 @@ impl Session {
         if self.ended {
             return;
         }
-        ctx.count_received(UNKNOWN_LABEL);
+        ctx.around().count_received(UNKNOWN_LABEL);
         let form = self.form().unwrap_or(Form::FLAT_JSON);
-        if self.admit(settings, ctx.now()) {
+        if self.admit(settings, ctx.around().now()) {
             answer_error(ctx, &NIL, form, Code::TextMessage, "Text messages are not served, only binary");
         } else {
             answer_error(ctx, &NIL, form, Code::RateLimited, RATE_LIMITED);
@@ -163,8 +163,8 @@ impl Session {
         }
         let mut out = Vec::new();
         let error = reply::write_refusal(self.form(), Refusal::Internal, &mut out);
-        ctx.count_error(error);
-        ctx.count_sent(MessageType::Error.label());
+        ctx.around().count_error(error);
+        ctx.around().count_sent(MessageType::Error.label());
         ctx.reply(Kind::Binary, &out);
         self.end(settings, "internal_error", ctx);
         ctx.close(CloseCode::INTERNAL, "Internal server error");
@@ -202,10 +202,10 @@ impl Session {
 
     fn on_frame(&mut self, settings: &Settings, frame: &Frame<'_>, ctx: &mut dyn Context) {
         let message_type = MessageType::from_byte(frame.message_type);
-        ctx.count_received(message_type.map_or(UNKNOWN_LABEL, MessageType::label));
+        ctx.around().count_received(message_type.map_or(UNKNOWN_LABEL, MessageType::label));
         // Whoever has sent too much may still leave.
         let is_limited = message_type != Some(MessageType::Disconnect);
-        if is_limited && !self.admit(settings, ctx.now()) {
+        if is_limited && !self.admit(settings, ctx.around().now()) {
             return self.refuse(frame, Code::RateLimited, RATE_LIMITED, ctx);
         }
         match message_type {
@@ -226,14 +226,14 @@ impl Session {
 
     /// Bytes that are no frame.
     fn on_broken(&mut self, settings: &Settings, broken: Broken, ctx: &mut dyn Context) {
-        ctx.count_received(UNKNOWN_LABEL);
+        ctx.around().count_received(UNKNOWN_LABEL);
         let (uuid, payload_type, message) = match broken {
             Broken::BadStartByte => (None, None, "Frame has to begin with 0xAA"),
             Broken::Cut { uuid, payload_type } => (uuid, payload_type, "Frame is cut off"),
         };
         let uuid = uuid.unwrap_or(NIL);
         let form = self.form().unwrap_or_else(|| Form::of_offending(payload_type, &[]));
-        if self.admit(settings, ctx.now()) {
+        if self.admit(settings, ctx.around().now()) {
             answer_error(ctx, &uuid, form, Code::BadRequest, message);
         } else {
             answer_error(ctx, &uuid, form, Code::RateLimited, RATE_LIMITED);
@@ -255,17 +255,17 @@ impl Session {
             return self.refuse(frame, Code::Unauthorized, NOT_LIVE, ctx);
         };
         let signal = Signal { head, sender: &live.client_id, payload: frame.payload };
-        let delivery = Delivery { from: ctx.me(), body: Body::Binary(signal) };
+        let delivery = Delivery { from: ctx.around().me(), body: Body::Binary(signal) };
         // Nobody can have a longer id, so no table has to be asked.
         let sent = if target.len() > CLIENT_ID_BYTES_MAX {
             Err(Undeliverable::NotConnected)
         } else {
-            ctx.send(settings.realm, &target, &mut self.route, &delivery)
+            ctx.around().send(settings.realm, &target, &mut self.route, &delivery)
         };
         if let Err(cause) = sent {
             let reference = delivery.reference();
-            let now = ctx.now();
-            ctx.publish(undeliverable_event(&live.client_id, Some(&target), reference, cause, now));
+            let now = ctx.around().now();
+            ctx.around().publish(undeliverable_event(&live.client_id, Some(&target), reference, cause, now));
             let (code, message) = undeliverable(cause);
             self.refuse(frame, code, message, ctx);
         }
@@ -278,7 +278,7 @@ impl Session {
         let Some(form) = self.form() else {
             return self.refuse(frame, Code::Unauthorized, NOT_LIVE, ctx);
         };
-        let unix_seconds = ctx.now().unix_seconds();
+        let unix_seconds = ctx.around().now().unix_seconds();
         answer(ctx, frame.uuid, form, Reply::HeartbeatAck { unix_seconds });
     }
 
@@ -291,7 +291,7 @@ impl Session {
             return self.refuse(frame, Code::BadRequest, "Session is connected already", ctx);
         }
         let form = connect.form;
-        if ctx.draining() {
+        if ctx.around().draining() {
             return answer_error(ctx, frame.uuid, form, Code::Unavailable, DRAINING);
         }
         let (code, message, reason) = match self.log_in(settings, connect, ctx) {
@@ -303,9 +303,9 @@ impl Session {
             }
             Err(refused) => refused,
         };
-        let (client_id, unix_ms) = (reason.0, ctx.now().unix_ms);
+        let (client_id, unix_ms) = (reason.0, ctx.around().now().unix_ms);
         let details = vec![("reason", reason.1.to_owned())];
-        ctx.publish(Event { event_type: "client_rejected", client_id, unix_ms, details });
+        ctx.around().publish(Event { event_type: "client_rejected", client_id, unix_ms, details });
         answer_error(ctx, frame.uuid, form, code, message);
         self.failed_connects += 1;
         if self.failed_connects >= FAILED_CONNECTS_MAX {
@@ -323,19 +323,19 @@ impl Session {
         ctx: &mut dyn Context,
     ) -> Result<Uuid, (Code, &'static str, (String, &'static str))> {
         let Connect { form, client_id, token } = connect;
-        let now = ctx.now();
+        let now = ctx.around().now();
         if let Err(refused) = settings.auth.verify(&client_id, token.expose(), now.unix_seconds()) {
             let reason = (client_id.into_owned(), refused.reason());
             return Err((Code::Unauthorized, "Invalid token", reason));
         }
-        if ctx.join(settings.realm, &client_id, settings.on_duplicate).is_err() {
+        if ctx.around().join(settings.realm, &client_id, DIALECT, settings.on_duplicate).is_err() {
             let reason = (client_id.into_owned(), "id_taken");
             return Err((Code::Conflict, "Id is taken", reason));
         }
-        let random = ctx.random_u128().to_be_bytes();
+        let random = ctx.around().random_u128().to_be_bytes();
         let session_id = uuid::Builder::from_random_bytes(random).into_uuid();
-        ctx.set_speaks(Speaks::Binary(form));
-        ctx.publish(Event {
+        ctx.around().set_speaks(Speaks::Binary(form));
+        ctx.around().publish(Event {
             event_type: "client_connected",
             client_id: client_id.clone().into_owned(),
             unix_ms: now.unix_ms,
@@ -370,11 +370,11 @@ impl Session {
         self.ended = true;
         self.route = None;
         let Some(live) = self.live.take() else { return };
-        ctx.leave(settings.realm, &live.client_id);
-        ctx.set_speaks(Speaks::Nothing);
-        let now = ctx.now();
+        ctx.around().leave(settings.realm, &live.client_id);
+        ctx.around().set_speaks(Speaks::Nothing);
+        let now = ctx.around().now();
         let duration_us = now.mono_us.saturating_sub(live.connected.mono_us);
-        ctx.publish(Event {
+        ctx.around().publish(Event {
             event_type: "client_disconnected",
             client_id: live.client_id.into_string(),
             unix_ms: now.unix_ms,
@@ -439,14 +439,14 @@ const NOT_LIVE: &str = "CONNECT has to come first";
 const RATE_LIMITED: &str = "Too many messages";
 
 fn answer_error(ctx: &mut dyn Context, uuid: &[u8; 16], form: Form, code: Code, message: &str) {
-    ctx.count_error(code.label());
+    ctx.around().count_error(code.label());
     answer(ctx, uuid, form, Reply::Error { code, message });
 }
 
 fn answer(ctx: &mut dyn Context, uuid: &[u8; 16], form: Form, reply: Reply<'_>) {
     let mut out = Vec::with_capacity(192);
     reply::write(reply, form, uuid, &mut out);
-    ctx.count_sent(reply.message_type().label());
+    ctx.around().count_sent(reply.message_type().label());
     ctx.reply(Kind::Binary, &out);
 }
 

@@ -68,14 +68,8 @@ fn frames_back_to_back_are_found_where_they_lie(data: &[u8]) {
     while let Ok(frame) = complete(&data[at..]) {
         let end = at + frame.frame_bytes();
         let mut again = Vec::new();
-        write_header(
-            &mut again,
-            frame.message_type,
-            frame.uuid,
-            frame.payload_type,
-            frame.payload.len(),
-        )
-        .expect("it came out of a frame");
+        write_header(&mut again, frame.message_type, frame.uuid, frame.payload_type, frame.payload.len())
+            .expect("it came out of a frame");
         again.extend_from_slice(frame.payload);
         assert!(again == data[at..end], "the frame at {at} changes when it is written again");
         at = end;
@@ -91,8 +85,7 @@ fn what_is_written_is_read_again(data: &[u8]) {
         out.extend_from_slice(payload);
     });
     let mut header = before.clone();
-    let header_written =
-        write_header(&mut header, *message_type, uuid, *payload_type, payload.len());
+    let header_written = write_header(&mut header, *message_type, uuid, *payload_type, payload.len());
     assert_eq!(written, header_written);
     if payload.len() > PAYLOAD_BYTES_MAX {
         assert_eq!(written, Err(TooLong));

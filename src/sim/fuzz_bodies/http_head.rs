@@ -58,8 +58,7 @@ fn check_answer(head: &Head<'_>) {
         Ok(accept) => {
             assert!(is_upgrade(&request) && head.method == "GET" && head.minor_version == 1);
             let protocol = request.first_protocol();
-            let extra: Vec<_> =
-                protocol.into_iter().map(|name| ("Sec-WebSocket-Protocol", name)).collect();
+            let extra: Vec<_> = protocol.into_iter().map(|name| ("Sec-WebSocket-Protocol", name)).collect();
             write_accept(&mut out, &accept, &extra);
             assert_eq!(response_status(&out), Some(101));
             assert!(out.ends_with(b"\r\n\r\n"), "a 101 has no body");

@@ -4,7 +4,6 @@ mod mutation;
 mod sessions;
 mod signals;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -12,9 +11,9 @@ use serde_json::Value;
 use super::*;
 use crate::auth::{ApiKey, Authenticator, Credentials};
 use crate::base::{NodeId, Now, PeerKey};
-use crate::dialect::{Context, Delivery, Kind, MessageLabel, Speaks, Undeliverable};
-use crate::hub::{Directory, Route, Taken};
-use crate::observe::Event;
+use crate::dialect::{Context, Delivery, Kind, Speaks, Surroundings, Undeliverable};
+use crate::hub::{DialectId, Directory, OnDuplicate, Route, Taken};
+use crate::observe::{Event, ShardMetrics};
 use crate::wire::frame;
 use crate::wire::websocket::CloseCode;
 
@@ -52,9 +51,7 @@ struct World {
     /// What becomes of sends in place of a delivery.
     undeliverable: Option<Undeliverable>,
     events: Vec<Event>,
-    received: BTreeMap<u8, usize>,
-    sent: BTreeMap<u8, usize>,
-    errors: BTreeMap<u8, usize>,
+    metrics: ShardMetrics,
 }
 
 struct Peer {
@@ -230,9 +227,7 @@ impl World {
             allowance: None,
             undeliverable: None,
             events: Vec::new(),
-            received: BTreeMap::new(),
-            sent: BTreeMap::new(),
-            errors: BTreeMap::new(),
+            metrics: ShardMetrics::default(),
         }
     }
 
@@ -328,6 +323,28 @@ impl World {
 }
 
 impl Context for InWorld<'_> {
+    fn around(&mut self) -> &mut dyn Surroundings {
+        self
+    }
+
+    fn reply(&mut self, kind: Kind, message: &[u8]) {
+        assert_eq!(kind, Kind::Binary);
+        assert_eq!(self.world.peers[self.me].closed, None, "no reply after a close");
+        self.world.peers[self.me].inbox.push(message.to_vec());
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &'static str) {
+        let closed = &mut self.world.peers[self.me].closed;
+        assert_eq!(*closed, None, "closed once");
+        *closed = Some((code, reason));
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.has_room()
+    }
+}
+
+impl Surroundings for InWorld<'_> {
     fn now(&self) -> Now {
         self.world.now
     }
@@ -341,18 +358,34 @@ impl Context for InWorld<'_> {
         self.world.random
     }
 
-    fn reply(&mut self, kind: Kind, message: &[u8]) {
-        assert_eq!(kind, Kind::Binary);
-        assert_eq!(self.world.peers[self.me].closed, None, "no reply after a close");
-        self.world.peers[self.me].inbox.push(message.to_vec());
+    fn draining(&self) -> bool {
+        self.world.draining
+    }
+
+    fn metrics(&self) -> &ShardMetrics {
+        &self.world.metrics
+    }
+
+    fn publish(&mut self, event: Event) {
+        self.world.events.push(event);
+    }
+
+    fn has_room(&self) -> bool {
+        self.world.allowance.is_none_or(|allowance| self.world.peers[self.me].inbox.len() < allowance)
     }
 
     fn set_speaks(&mut self, speaks: Speaks) {
         self.world.peers[self.me].speaks = speaks;
     }
 
-    fn join(&mut self, realm: RealmId, id: &str, on_duplicate: OnDuplicate) -> Result<(), Taken> {
-        self.world.directory.join(realm, id, key(self.me), DIALECT, on_duplicate).map(|_| ())
+    fn join(
+        &mut self,
+        realm: RealmId,
+        id: &str,
+        dialect: DialectId,
+        on_duplicate: OnDuplicate,
+    ) -> Result<(), Taken> {
+        self.world.directory.join(realm, id, key(self.me), dialect, on_duplicate).map(|_| ())
     }
 
     fn leave(&mut self, realm: RealmId, id: &str) {
@@ -386,35 +419,5 @@ impl Context for InWorld<'_> {
         self.world.peers[target].inbox.push(message.split_off(1));
         self.count_sent(delivery.label());
         Ok(())
-    }
-
-    fn close(&mut self, code: CloseCode, reason: &'static str) {
-        let closed = &mut self.world.peers[self.me].closed;
-        assert_eq!(*closed, None, "closed once");
-        *closed = Some((code, reason));
-    }
-
-    fn may_go_on(&self) -> bool {
-        self.world.allowance.is_none_or(|allowance| self.world.peers[self.me].inbox.len() < allowance)
-    }
-
-    fn draining(&self) -> bool {
-        self.world.draining
-    }
-
-    fn count_received(&mut self, label: MessageLabel) {
-        *self.world.received.entry(label.0).or_default() += 1;
-    }
-
-    fn count_sent(&mut self, label: MessageLabel) {
-        *self.world.sent.entry(label.0).or_default() += 1;
-    }
-
-    fn count_error(&mut self, index: u8) {
-        *self.world.errors.entry(index).or_default() += 1;
-    }
-
-    fn publish(&mut self, event: Event) {
-        self.world.events.push(event);
     }
 }

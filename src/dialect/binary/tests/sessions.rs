@@ -1,6 +1,7 @@
 //! CONNECT to close: replies, errors, and what they look like in each form.
 
 use super::*;
+use crate::observe::Counter;
 
 #[test]
 fn a_connect_is_acknowledged_in_its_own_form_and_with_its_uuid() {
@@ -603,15 +604,15 @@ fn every_frame_is_counted_by_its_type_and_every_reply_too() {
     world.say(me, &frame(OFFER, 1, TEXT, "agent:to myself"));
     world.say(me, &frame(0x77, 1, JSON, ""));
     world.say(me, b"garbage");
-    let count = |map: &BTreeMap<u8, usize>, name: &str| {
-        let label = MESSAGE_LABELS.iter().position(|label| label.1 == name).unwrap();
-        map.get(&(label as u8)).copied().unwrap_or_default()
+    let count = |counters: &[Counter], name: &str| {
+        counters[MESSAGE_LABELS.iter().position(|label| label.1 == name).unwrap()].get()
     };
-    assert_eq!(count(&world.received, "CONNECT"), 1);
-    assert_eq!(count(&world.received, "SIGNAL_OFFER"), 1);
-    assert_eq!(count(&world.received, "unknown"), 2);
-    assert_eq!(count(&world.sent, "CONNECT_ACK"), 1);
-    assert_eq!(count(&world.sent, "SIGNAL_OFFER"), 1);
-    assert_eq!(count(&world.sent, "ERROR"), 2);
-    assert_eq!(world.errors, BTreeMap::from([(0, 2)]));
+    let ShardMetrics { messages_received: received, messages_sent: sent, errors, .. } = &world.metrics;
+    assert_eq!(count(received, "CONNECT"), 1);
+    assert_eq!(count(received, "SIGNAL_OFFER"), 1);
+    assert_eq!(count(received, "unknown"), 2);
+    assert_eq!(count(sent, "CONNECT_ACK"), 1);
+    assert_eq!(count(sent, "SIGNAL_OFFER"), 1);
+    assert_eq!(count(sent, "ERROR"), 2);
+    assert_eq!((errors[0].get(), ERROR_LABELS[0].1), (2, "400"));
 }
