@@ -35,6 +35,16 @@ async fn clients_are_told_1001_and_the_process_ends_with_0() {
 }
 
 #[tokio::test]
+async fn a_sighup_drops_no_connection() {
+    let server = Setup::new().start().await;
+    let mut bystanders = Bystanders::login(&server).await;
+    for _ in 0..3 {
+        server.signal(Signal::HUP);
+        bystanders.talk().await;
+    }
+}
+
+#[tokio::test]
 async fn an_idle_server_ends_at_once() {
     let mut server = Setup::new().server("drain_seconds", 9).start().await;
     let started = tokio::time::Instant::now();
