@@ -135,7 +135,9 @@ impl Buffers {
     }
 }
 
-/// Anonymous zeroed memory on whole pages.
+/// Anonymous zeroed memory on whole pages, all of it present from the start. The kernel goes round
+/// the buffers, so a busy shard would touch every page sooner or later, and pay for each in the
+/// middle of a message; this way what the process uses does not depend on its past.
 struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
@@ -144,10 +146,10 @@ struct Mapping {
 
 impl Mapping {
     fn new(bytes: usize) -> Result<Mapping, Errno> {
+        let flags = MapFlags::PRIVATE | MapFlags::POPULATE;
         // SAFETY: a new private mapping at an address of the kernel's choice overlaps nothing.
-        let base = unsafe {
-            mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
-        }?;
+        let base =
+            unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, flags) }?;
         let base = NonNull::new(base.cast()).ok_or(Errno::NOMEM)?;
         Ok(Mapping { base, bytes, leaked: false })
     }
