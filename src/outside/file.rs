@@ -4,10 +4,11 @@
 //! {"event_type":"client_connected","client_id":"a","timestamp":"2024-05-01T12:00:00.000Z",…}\n
 //! ```
 
+use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use std::os::unix::fs::OpenOptionsExt;
 use tokio_uring::buf::BoundedBuf;
 use tokio_uring::fs::{File, OpenOptions};
 
@@ -16,6 +17,8 @@ use crate::observe::Event;
 
 /// Client ids are in it: for the owner, and for a group that collects logs.
 const MODE: u32 = 0o640;
+/// What else lies in the data folder is the owner's alone.
+const FOLDER_MODE: u32 = 0o700;
 
 /// Appends one JSON object per line. The file is opened anew for each batch, so one that was moved
 /// away is followed by a fresh one, and a folder that comes back is found again.
@@ -43,7 +46,7 @@ impl FileSink {
         }
         let file = match self.open().await {
             Ok(file) => file,
-            Err(cause) => return Err(Lost { events: events.len(), cause }),
+            Err(cause) => return Err(Lost { events: events.len(), cause: self.named(cause) }),
         };
         let (written, result) = write_all(&file, lines).await;
         let closed = file.close().await;
@@ -54,11 +57,28 @@ impl FileSink {
         }
         match result.and(closed) {
             Ok(()) => Ok(()),
-            Err(cause) => Err(Lost { events: events.len() - whole, cause }),
+            Err(cause) => Err(Lost { events: events.len() - whole, cause: self.named(cause) }),
         }
     }
 
+    fn named(&self, cause: io::Error) -> io::Error {
+        io::Error::new(cause.kind(), format!("{}: {cause}", self.path.display()))
+    }
+
+    /// Makes the folder at first need.
     async fn open(&self) -> io::Result<File> {
+        match self.try_open().await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if let Some(folder) = self.path.parent() {
+                    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+                }
+                self.try_open().await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn try_open(&self) -> io::Result<File> {
         OpenOptions::new().append(true).create(true).mode(MODE).open(&self.path).await
     }
 }
@@ -132,12 +152,15 @@ mod tests {
     #[test]
     fn an_unwritable_path_loses_the_batch_and_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("missing").join("events.jsonl");
+        let in_the_way = folder.path().join("in-the-way");
+        std::fs::write(&in_the_way, "a file").unwrap();
+        let path = in_the_way.join("events.jsonl");
         let mut sink = FileSink::new(path.clone());
         tokio_uring::start(async {
             let lost = sink.write(&events(0..3)).await.unwrap_err();
-            assert_eq!((lost.events, lost.cause.kind()), (3, ErrorKind::NotFound));
-            std::fs::create_dir(folder.path().join("missing")).unwrap();
+            assert_eq!((lost.events, lost.cause.kind()), (3, ErrorKind::NotADirectory));
+            assert!(lost.cause.to_string().contains("events.jsonl"), "{}", lost.cause);
+            std::fs::remove_file(&in_the_way).unwrap();
             sink.write(&events(3..4)).await.unwrap();
         });
         assert_eq!(ids(&std::fs::read_to_string(&path).unwrap()), ["client-3"]);

@@ -21,7 +21,7 @@ impl Sink for LogSink {
                 tracing::info!(
                     target: "sigmux::event",
                     client_id = event.client_id.as_str(),
-                    timestamp = timestamp(event.unix_ms).as_str(),
+                    at = timestamp(event.unix_ms).as_str(),
                     details = details(event).as_str(),
                     "{}", event.event_type
                 );
@@ -29,7 +29,7 @@ impl Sink for LogSink {
                 tracing::debug!(
                     target: "sigmux::event",
                     client_id = event.client_id.as_str(),
-                    timestamp = timestamp(event.unix_ms).as_str(),
+                    at = timestamp(event.unix_ms).as_str(),
                     details = details(event).as_str(),
                     "{}", event.event_type
                 );

@@ -7,6 +7,7 @@ mod batches;
 mod cli;
 mod drain;
 mod errors;
+mod events;
 mod exchange;
 mod harness;
 mod http;

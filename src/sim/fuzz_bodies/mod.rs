@@ -23,8 +23,11 @@ pub use json::json;
 pub use session::binary_session;
 pub use websocket::websocket;
 
+/// Panics when the bytes show that a promise is broken.
+pub type Body = fn(&[u8]);
+
 /// Every body by the name of its target, which is also the name of its folder of seeds.
-pub const BODIES: &[(&str, fn(&[u8]))] = &[
+pub const BODIES: &[(&str, Body)] = &[
     ("frame", frame),
     ("websocket", websocket),
     ("http_head", http_head),

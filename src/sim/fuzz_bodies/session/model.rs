@@ -3,7 +3,7 @@
 const HEADER_BYTES: usize = 21;
 
 /// One thing that wants an answer: a frame, or bytes that are none.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Asked {
     /// Nil where it cannot be read.
     pub uuid: [u8; 16],
@@ -11,6 +11,12 @@ pub struct Asked {
     pub message_type: Option<u8>,
     /// Where the next frame would begin is unknown.
     pub loses_framing: bool,
+}
+
+impl Asked {
+    pub fn is_signal(&self) -> bool {
+        matches!(self.message_type, Some(0x10..=0x12))
+    }
 }
 
 /// A frame that is cut off is only awaited here.
