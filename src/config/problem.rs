@@ -42,6 +42,19 @@ impl ConfigErrors {
     }
 }
 
+/// Names are shown as they were written; a line end in one must not begin a line of its own, nor a
+/// control character reach the terminal.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        }
+        Ok(())
+    }
+}
+
 /// One line for each problem, such as `config/sigmux.toml:12: unknown key …`.
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,10 +62,11 @@ impl fmt::Display for ConfigErrors {
             if index > 0 {
                 f.write_str("\n")?;
             }
+            let message = OneLine(&problem.message);
             match &problem.place {
-                Place::Whole => write!(f, "{}: {}", self.origin, problem.message)?,
-                Place::Line(line) => write!(f, "{}:{line}: {}", self.origin, problem.message)?,
-                Place::Variable(name) => write!(f, "{name}: {}", problem.message)?,
+                Place::Whole => write!(f, "{}: {message}", self.origin)?,
+                Place::Line(line) => write!(f, "{}:{line}: {message}", self.origin)?,
+                Place::Variable(name) => write!(f, "{}: {message}", OneLine(name))?,
             }
         }
         Ok(())

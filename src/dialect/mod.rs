@@ -108,6 +108,11 @@ pub trait Context {
     fn may_go_on(&self) -> bool;
 }
 
+/// What is published of a message that came back when its sender was gone.
+pub fn untold(reference: MessageRef, cause: Undeliverable, now: Now) -> Event {
+    binary::undeliverable_event("", None, reference, cause, now)
+}
+
 /// Appends the error by which a connection learns that a message of its own came back.
 pub fn bounced(to: Speaks, reference: MessageRef, cause: Undeliverable, out: &mut Vec<u8>) -> Option<u8> {
     match to {

@@ -146,7 +146,8 @@ impl Pump {
                 let cause = Undeliverable::NotConnected;
                 self.post(to.node, Parcel::Bounce { to, reference, cause });
             }
-            Parcel::Bounce { .. } | Parcel::Evict { .. } => {}
+            Parcel::Fence { peer } => self.post(peer.node, Parcel::FenceBack { peer }),
+            Parcel::Bounce { .. } | Parcel::Evict { .. } | Parcel::FenceBack { .. } => {}
         }
     }
 

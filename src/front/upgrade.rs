@@ -2,7 +2,7 @@
 //! before.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -12,6 +12,7 @@ use super::routes::refusal;
 use super::tunnel::TunnelStream;
 use crate::base::PeerKey;
 use crate::mesh::Upgrade;
+use crate::session::allows_origin;
 use crate::wire::websocket;
 
 const REFUSAL_HEADERS_MAX: usize = 8;
@@ -41,7 +42,8 @@ pub(super) fn accept(
 ) -> Result<(Response<Body>, Switch), Box<Response<Body>>> {
     let seen = view(&request);
     let accept = websocket::check(&seen).map_err(|fault| Box::new(refused(fault)))?;
-    if !origin_is_allowed(request.headers(), &terms.allowed_origins) {
+    let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
+    if !allows_origin(&terms.allowed_origins, origin) {
         let line = "This origin may not open a WebSocket here.\n";
         return Err(Box::new(refusal(StatusCode::FORBIDDEN, line)));
     }
@@ -79,15 +81,6 @@ fn view(request: &Request<Incoming>) -> websocket::Request<'_> {
     let minor_version = u8::from(request.version() != Version::HTTP_10);
     let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     websocket::Request::new(request.method().as_str(), minor_version, headers)
-}
-
-/// A request without an `Origin` does not come from a browser's page. No list allows all.
-fn origin_is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    allowed.is_empty()
-        || allowed
-            .iter()
-            .any(|known| known == "*" || known.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
 }
 
 /// The wire's own response, through hyper, which sets the length itself.

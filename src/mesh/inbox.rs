@@ -18,6 +18,7 @@ pub struct Mesh {
 struct Node {
     inbox: ArrayQueue<Parcel>,
     asleep: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Mesh {
@@ -26,6 +27,7 @@ impl Mesh {
             .map(|_| Node {
                 inbox: ArrayQueue::new(inbox_messages_max.max(1)),
                 asleep: AtomicBool::new(false),
+                ended: AtomicBool::new(false),
             })
             .collect();
         Arc::new(Mesh { nodes })
@@ -68,6 +70,15 @@ impl Mesh {
         }
         node.asleep.store(false, Ordering::Relaxed);
         false
+    }
+
+    /// `own` takes nothing any more, and none of its peers is left to be told anything.
+    pub fn end(&self, own: NodeId) {
+        self.node(own).ended.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_ended(&self, node: NodeId) -> bool {
+        self.node(node).ended.load(Ordering::Acquire)
     }
 
     pub fn wake_up(&self, own: NodeId) {

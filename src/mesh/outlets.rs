@@ -99,6 +99,11 @@ impl Outlets {
         }
         for lane in &mut self.lanes {
             self.waiting -= lane.overflow.len();
+            if self.mesh.has_ended(lane.to) {
+                lane.deliveries = 0;
+                lane.overflow.drain(..).map(|w| w.parcel).filter(Parcel::is_delivery).for_each(&mut expired);
+                continue;
+            }
             lane.move_to_inbox(&self.mesh);
             lane.expire(now_us, self.limits.hold_us, &mut expired);
             self.waiting += lane.overflow.len();

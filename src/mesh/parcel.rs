@@ -14,11 +14,28 @@ pub enum Parcel {
         received_us: u64,
     },
     /// A message of the receiving node's peer came back. Answered, never routed again.
-    Bounce { to: PeerKey, reference: MessageRef, cause: Undeliverable },
+    Bounce {
+        to: PeerKey,
+        reference: MessageRef,
+        cause: Undeliverable,
+    },
     /// A newer connection owns this peer's id.
-    Evict { peer: PeerKey },
+    Evict {
+        peer: PeerKey,
+    },
+    /// Comes back as `FenceBack`. Whatever a peer has sent to the node before it has been delivered
+    /// or bounced by then, and the bounces are ahead of it.
+    Fence {
+        peer: PeerKey,
+    },
+    FenceBack {
+        peer: PeerKey,
+    },
     /// A step of the tunnel that carries this connection's HTTP between its shard and the front.
-    Tunnel { peer: PeerKey, step: TunnelStep },
+    Tunnel {
+        peer: PeerKey,
+        step: TunnelStep,
+    },
 }
 
 /// One step of a tunnel. `Bytes` and `End` are bounded by credits: a side may have at most

@@ -1,11 +1,11 @@
 //! The first bytes of a connection, and the head of an HTTP request.
 
 use super::host::{Framing, Host};
-use super::settings::{Limits, Listener};
+use super::settings::{Limits, Listener, allows_origin};
 use super::stream::Stream;
 use super::tunnel::Tunnel;
 use super::websocket::WebSocket;
-use super::{Refusal, Settings, Stage, Step, Then};
+use super::{Conclusion, Refusal, Settings, Stage, Step, Then};
 use crate::dialect::binary;
 use crate::wire::frame::START_BYTE;
 use crate::wire::http::{self, HeadLimits, parse_head, write_response};
@@ -32,7 +32,7 @@ pub(super) fn sniff(
             let error = binary::write_refusal(None, refusal, host.out());
             host.count_error(error);
             host.count_sent(binary::ERROR_MESSAGE_LABEL);
-            return Step { used: bytes.len(), then: Then::Hang };
+            return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
         }
         (START_BYTE, true, None) => Stage::Stream(Stream::open(host)),
         _ => Stage::Head(Head),
@@ -55,7 +55,7 @@ impl Head {
             Ok(None) => return Step::wait(0),
             Err(error) => {
                 error.write(host.out());
-                return Step { used: bytes.len(), then: Then::Hang };
+                return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
             }
         };
         if refusal.is_some() || host.draining() {
@@ -64,7 +64,7 @@ impl Head {
                 Some(Refusal::Draining) | None => b"the server is shutting down\n",
             };
             write_response(host.out(), 503, "Service Unavailable", &[("Retry-After", "1")], body);
-            return Step { used: bytes.len(), then: Then::Hang };
+            return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
         }
         let request = Request::new(head.method, head.minor_version, head.headers());
         if !listener.serves_websockets() || !is_upgrade(&request) {
@@ -72,9 +72,9 @@ impl Head {
             return Step { used: 0, then: Then::Become(Box::new(Stage::Tunnel(Tunnel::open(host)))) };
         }
         let used = head.consumed;
-        if !listener.allows_origin(head.header("origin")) {
+        if !allows_origin(&listener.allowed_origins, head.header("origin")) {
             write_response(host.out(), 403, "Forbidden", &[], b"this Origin is not allowed\n");
-            return Step { used, then: Then::Hang };
+            return Step { used, then: Then::Conclude(Conclusion::Hang) };
         }
         match check(&request) {
             Ok(accept) => {
@@ -93,7 +93,7 @@ impl Head {
             }
             Err(refusal) => {
                 refusal.write(host.out());
-                Step { used, then: Then::Hang }
+                Step { used, then: Then::Conclude(Conclusion::Hang) }
             }
         }
     }

@@ -28,6 +28,9 @@ pub trait Host: Surroundings {
     fn out(&mut self) -> &mut Vec<u8>;
     fn set_framing(&mut self, framing: Framing);
     fn tunnel(&mut self, step: TunnelOut<'_>);
+    /// Asks to be told ([`Session::fenced`](super::Session::fenced)) when everything that this
+    /// connection has sent to other shards has been delivered or has come back. False: it has.
+    fn fence(&mut self) -> bool;
 
     /// Memory for WebSocket messages in pieces, shared by the connections of the shard.
     fn pool(&mut self) -> &mut websocket::Pool;

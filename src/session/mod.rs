@@ -24,7 +24,7 @@ mod websocket;
 
 pub use host::{Framing, Host, TunnelOut};
 pub use outbox::{Batch, Outbox, Receipt, Spares};
-pub use settings::{Limits, Listener, Settings};
+pub use settings::{Limits, Listener, Settings, allows_origin};
 pub use tunnel::Leftover;
 
 use std::time::Duration;
@@ -37,6 +37,9 @@ use speaker::{Ending, Speaker};
 use stream::Stream;
 use tunnel::Tunnel;
 use websocket::WebSocket;
+
+/// A refused connection needs its first byte, to be refused in its own words.
+const REFUSED_MAX: Duration = Duration::from_secs(1);
 
 /// Why a new connection is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,10 @@ pub struct Session {
     pings: u8,
     /// The shard has stopped reading, so silence is not the peer's.
     paused: bool,
+    /// The peer will send nothing more; what it has sent is used first.
+    peer_ended: bool,
+    /// It ends like this once what it has sent to other shards has been answered.
+    concluding: Option<Box<Conclusion>>,
     refusal: Option<Refusal>,
 }
 
@@ -80,6 +87,16 @@ struct Closing {
     discarded_bytes: usize,
 }
 
+/// How a connection ends.
+enum Conclusion {
+    /// With a Close frame on a WebSocket, plainly elsewhere.
+    End(Ending),
+    /// With the answer to the client's own Close.
+    Answer(Option<CloseCode>),
+    /// Without a word: what had to be said is in the outbox.
+    Hang,
+}
+
 /// What one step of a stage did with the bytes before it.
 struct Step {
     used: usize,
@@ -92,9 +109,7 @@ enum Then {
     /// The stage, perhaps a new one, goes on with the rest.
     GoOn,
     Become(Box<Stage>),
-    End(Ending),
-    /// Closes without a word of the protocol: what had to be said is in the outbox.
-    Hang,
+    Conclude(Conclusion),
 }
 
 impl Step {
@@ -113,6 +128,8 @@ impl Session {
             listener,
             pings: 0,
             paused: false,
+            peer_ended: false,
+            concluding: None,
             refusal,
         }
     }
@@ -139,6 +156,7 @@ impl Session {
     /// There may be room again: goes on where it had to stop.
     pub fn resume(&mut self, settings: &Settings, host: &mut dyn Host) {
         self.paused = false;
+        self.pings = 0;
         self.last_received_us = host.now().mono_us;
         self.work_backlog(settings, host);
     }
@@ -151,6 +169,7 @@ impl Session {
     /// Whether further bytes would be used. Apart from this, [`Surroundings::has_room`](crate::dialect::Surroundings::has_room) decides.
     pub fn wants_input(&self, settings: &Settings) -> bool {
         match &self.stage {
+            _ if self.concluding.is_some() => false,
             Stage::Tunnel(tunnel) => tunnel.wants_input(settings.limits.tunnel_window_bytes),
             Stage::Closing(closing) => closing.discarded_bytes <= settings.limits.message_bytes_max,
             _ => true,
@@ -159,14 +178,13 @@ impl Session {
 
     /// The peer will send nothing more.
     pub fn peer_ended(&mut self, settings: &Settings, host: &mut dyn Host) {
+        self.peer_ended = true;
         match &mut self.stage {
-            Stage::Tunnel(tunnel) => {
-                tunnel.peer_ended();
-                self.work_backlog(settings, host);
-            }
+            Stage::Tunnel(tunnel) => tunnel.peer_ended(),
             Stage::Closing(closing) => closing.awaits = None,
-            _ => self.hang(settings, host),
+            _ => {}
         }
+        self.work_backlog(settings, host);
     }
 
     /// Does what is due by now.
@@ -176,6 +194,7 @@ impl Session {
             return;
         }
         match &mut self.stage {
+            _ if self.concluding.is_some() => self.fenced(host),
             Stage::Sniff => self.hang(settings, host),
             Stage::Head(head) => {
                 head.timed_out(host);
@@ -202,6 +221,8 @@ impl Session {
             counts.then(|| self.last_received_us + limit.as_micros() as u64)
         };
         match &self.stage {
+            _ if self.concluding.is_some() => since_stage(limits.close),
+            Stage::Sniff if self.refusal.is_some() => since_stage(limits.first_message.min(REFUSED_MAX)),
             Stage::Sniff => since_stage(limits.first_message),
             Stage::Head(_) => since_stage(limits.head),
             Stage::WebSocket(websocket) if websocket.is_undecided() => since_stage(limits.first_message),
@@ -262,14 +283,23 @@ impl Session {
     /// The peer does not read: ends the connection with 1013.
     pub fn cut_slow_consumer(&mut self, settings: &Settings, host: &mut dyn Host) {
         if !self.is_closing() {
+            self.leave_stage(settings, host);
             let ending = Ending { code: CloseCode::TRY_AGAIN, reason: "Too slow" };
-            self.end(settings, ending, host);
+            self.finish(Conclusion::End(ending), host);
+        }
+    }
+
+    /// What it has sent to other shards has been answered, or that has taken too long.
+    pub fn fenced(&mut self, host: &mut dyn Host) {
+        if let Some(conclusion) = self.concluding.take() {
+            self.finish(*conclusion, host);
         }
     }
 
     /// The connection is gone, however that came about. Gives up what the session held.
     pub fn gone(&mut self, settings: &Settings, host: &mut dyn Host) {
         self.leave_stage(settings, host);
+        self.concluding = None;
         self.stage = Stage::Closing(Closing { awaits: None, discarded_bytes: 0 });
     }
 
@@ -291,6 +321,10 @@ impl Session {
         if let Stage::Tunnel(_) = &self.stage {
             host.tunnel(TunnelOut::Credit(bytes as u32));
         }
+    }
+
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self.stage, Stage::Tunnel(_))
     }
 
     /// The front has made use of `bytes` of the tunnel.
@@ -317,6 +351,9 @@ impl Session {
         received.append(&mut self.backlog);
         self.backlog = received;
         self.work_backlog(settings, host);
+        if host.draining() {
+            self.drain(settings, host);
+        }
     }
 
     fn served<'s>(&self, settings: &'s Settings) -> &'s Listener {
@@ -343,12 +380,17 @@ impl Session {
             // Nothing was received meanwhile: this call is the only one that serves the session.
             self.backlog = bytes;
         }
+        // What it could not use for want of room comes first.
+        let is_over = self.peer_ended && host.has_room();
+        if is_over && !matches!(self.stage, Stage::Tunnel(_) | Stage::Closing(_)) {
+            self.hang(settings, host);
+        }
     }
 
     /// Takes steps until more bytes or more room are needed; tells how many bytes are used.
     fn advance(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) -> usize {
         let mut at = 0;
-        while host.has_room() || self.is_closing() {
+        while (host.has_room() && self.concluding.is_none()) || self.is_closing() {
             let rest = &mut bytes[at..];
             let listener = &settings.listeners[usize::from(self.listener)];
             let step = match &mut self.stage {
@@ -364,8 +406,7 @@ impl Session {
                 Then::Wait => break,
                 Then::GoOn => {}
                 Then::Become(stage) => self.enter(*stage, host),
-                Then::End(ending) => self.end(settings, ending, host),
-                Then::Hang => self.hang(settings, host),
+                Then::Conclude(conclusion) => self.conclude(settings, conclusion, host),
             }
         }
         at
@@ -412,24 +453,43 @@ impl Session {
 
     /// Ends the connection with a Close frame on a WebSocket, plainly elsewhere.
     fn end(&mut self, settings: &Settings, ending: Ending, host: &mut dyn Host) {
-        self.leave_stage(settings, host);
-        let awaits = match std::mem::replace(&mut self.stage, Stage::Sniff) {
-            Stage::WebSocket(websocket) => {
-                write_close(host.out(), Some(ending.code), ending.reason);
-                websocket.awaits_close()
-            }
-            _ => None,
-        };
-        self.close_stage(awaits, host);
+        self.conclude(settings, Conclusion::End(ending), host);
     }
 
     /// Ends the connection after what is in the outbox.
     fn hang(&mut self, settings: &Settings, host: &mut dyn Host) {
-        self.leave_stage(settings, host);
-        self.close_stage(None, host);
+        self.conclude(settings, Conclusion::Hang, host);
     }
 
-    fn close_stage(&mut self, awaits: Option<Box<WebSocket>>, host: &mut dyn Host) {
+    /// The id is given up at once; the connection itself lasts until its messages on their way to
+    /// other shards are answered, since their errors belong before the end.
+    fn conclude(&mut self, settings: &Settings, conclusion: Conclusion, host: &mut dyn Host) {
+        if self.concluding.is_some() {
+            return;
+        }
+        self.leave_stage(settings, host);
+        self.backlog = Vec::new();
+        if host.fence() {
+            self.concluding = Some(Box::new(conclusion));
+            self.stage_since_us = host.now().mono_us;
+        } else {
+            self.finish(conclusion, host);
+        }
+    }
+
+    fn finish(&mut self, conclusion: Conclusion, host: &mut dyn Host) {
+        self.concluding = None;
+        let awaits = match (conclusion, std::mem::replace(&mut self.stage, Stage::Sniff)) {
+            (Conclusion::End(ending), Stage::WebSocket(websocket)) => {
+                write_close(host.out(), Some(ending.code), ending.reason);
+                websocket.awaits_close().filter(|_| !self.peer_ended)
+            }
+            (Conclusion::Answer(code), _) => {
+                write_close(host.out(), code, "");
+                None
+            }
+            _ => None,
+        };
         host.set_speaks(crate::dialect::Speaks::Nothing);
         self.enter(Stage::Closing(Closing { awaits, discarded_bytes: 0 }), host);
         self.backlog = Vec::new();

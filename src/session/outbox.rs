@@ -75,7 +75,7 @@ impl Outbox {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.pending.is_none() && self.in_flight.is_none()
+        self.in_flight.is_none() && self.pending.as_ref().is_none_or(|batch| batch.bytes.is_empty())
     }
 
     /// The bytes of the next send, if there are any and none are in flight.
@@ -83,7 +83,8 @@ impl Outbox {
         if self.in_flight.is_some() {
             return None;
         }
-        let mut batch = self.pending.take()?;
+        // The ring refuses to send nothing.
+        let mut batch = self.pending.take_if(|batch| !batch.bytes.is_empty())?;
         let bytes = std::mem::take(&mut batch.bytes);
         (self.in_flight_bytes, self.taken_bytes) = (bytes.len() as u32, 0);
         self.in_flight = Some(batch);

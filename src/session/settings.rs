@@ -46,12 +46,13 @@ impl Listener {
     pub fn serves_websockets(&self) -> bool {
         self.binary || self.echo
     }
+}
 
-    pub(super) fn allows_origin(&self, origin: Option<&[u8]>) -> bool {
-        let Some(origin) = origin else { return true };
-        self.allowed_origins.is_empty()
-            || self.allowed_origins.iter().any(|o| o == "*" || o.as_bytes().eq_ignore_ascii_case(origin))
-    }
+/// Whether a browser's page may open a WebSocket. Who sends no `Origin` is no browser.
+pub fn allows_origin(allowed: &[String], origin: Option<&[u8]>) -> bool {
+    let Some(origin) = origin else { return true };
+    let is_origin = |known: &String| known == "*" || known.as_bytes().eq_ignore_ascii_case(origin);
+    allowed.is_empty() || allowed.iter().any(is_origin)
 }
 
 impl Limits {

@@ -2,7 +2,7 @@
 
 use super::host::{Framing, Host};
 use super::speaker::Speaker;
-use super::{Settings, Step, Then};
+use super::{Conclusion, Settings, Step, Then};
 use crate::dialect::binary;
 
 pub(super) struct Stream {
@@ -26,7 +26,7 @@ impl Stream {
         let progress = self.dialect.on_stream(&settings.binary, bytes, &mut speaker);
         self.undecided &= progress.consumed == 0;
         let then = match speaker.ending() {
-            Some(_) => Then::Hang,
+            Some(_) => Then::Conclude(Conclusion::Hang),
             None => Then::Wait,
         };
         Step { used: progress.consumed, then }

@@ -2,7 +2,7 @@
 
 use super::host::{Framing, Host};
 use super::speaker::{Ending, Speaker};
-use super::{Listener, Settings, Step, Then};
+use super::{Conclusion, Listener, Settings, Step, Then};
 use crate::dialect::binary;
 use crate::wire::websocket::{Decoder, Event, Opcode, write_message};
 
@@ -15,8 +15,12 @@ pub(super) struct WebSocket {
     /// No message has arrived yet.
     undecided: bool,
     /// The rest of a message whose dialect had to stop for want of room.
-    #[expect(clippy::box_collection, reason = "one word in the connections that need none")]
-    unfinished: Option<Box<Vec<u8>>>,
+    unfinished: Option<Box<Unfinished>>,
+}
+
+struct Unfinished {
+    message: Vec<u8>,
+    used: usize,
 }
 
 enum Dialect {
@@ -42,17 +46,22 @@ impl WebSocket {
 
     /// One event.
     pub fn step(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) -> Step {
-        if let Some(rest) = self.unfinished.take() {
-            let (used, ending) = self.speaks.binary(settings, &rest, host);
-            self.keep_unfinished(&rest, used, ending);
-            return Step { used: 0, then: ending.map_or(Then::GoOn, Then::End) };
+        if let Some(unfinished) = &mut self.unfinished {
+            let rest = &unfinished.message[unfinished.used..];
+            let (used, ending) = self.speaks.binary(settings, rest, host);
+            unfinished.used += used;
+            self.unfinished.take_if(|unfinished| unfinished.used >= unfinished.message.len());
+            return Step {
+                used: 0,
+                then: ending.map_or(Then::GoOn, |ending| Then::Conclude(Conclusion::End(ending))),
+            };
         }
         let WebSocket { decoder, speaks, undecided, .. } = self;
         let step = match decoder.next(bytes, &settings.limits.websocket(), host.pool()) {
             Ok(step) => step,
             Err(violation) => {
                 let ending = Ending { code: violation.close_code(), reason: violation.reason() };
-                return Step { used: 0, then: Then::End(ending) };
+                return Step { used: 0, then: Then::Conclude(Conclusion::End(ending)) };
             }
         };
         let consumed = step.consumed;
@@ -63,7 +72,7 @@ impl WebSocket {
                 *undecided = false;
                 let (used, ending) = speaks.binary(settings, message, host);
                 if used < message.len() && ending.is_none() {
-                    unfinished = Some(Box::new(message[used..].to_vec()));
+                    unfinished = Some(Box::new(Unfinished { message: message[used..].to_vec(), used: 0 }));
                 }
                 ending
             }
@@ -77,12 +86,14 @@ impl WebSocket {
             }
             Some(Event::Pong(_)) => None,
             Some(Event::Close(close)) => {
-                close.write_echo(host.out());
-                return Step { used: consumed, then: Then::Hang };
+                return Step { used: consumed, then: Then::Conclude(Conclusion::Answer(close.code)) };
             }
         };
         self.unfinished = unfinished;
-        Step { used: consumed, then: ending.map_or(Then::GoOn, Then::End) }
+        Step {
+            used: consumed,
+            then: ending.map_or(Then::GoOn, |ending| Then::Conclude(Conclusion::End(ending))),
+        }
     }
 
     pub fn dialect(&mut self) -> Option<&mut binary::Session> {
@@ -118,12 +129,6 @@ impl WebSocket {
                 Ok(step) if step.event.is_none() => return false,
                 Ok(step) => at += step.consumed,
             }
-        }
-    }
-
-    fn keep_unfinished(&mut self, message: &[u8], used: usize, ending: Option<Ending>) {
-        if used < message.len() && ending.is_none() {
-            self.unfinished = Some(Box::new(message[used..].to_vec()));
         }
     }
 }

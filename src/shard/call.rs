@@ -96,10 +96,7 @@ impl Host for Call<'_> {
             self.void.clear();
             return &mut self.void;
         };
-        if !port.touched {
-            port.touched = true;
-            touched.push(self.key.slot);
-        }
+        port.touch(self.key.slot, touched);
         &mut port.outbox.out(spares).bytes
     }
 
@@ -124,6 +121,10 @@ impl Host for Call<'_> {
             TunnelOut::Reset => TunnelStep::Reset,
         };
         self.world.deferred.push(Deferred::Tunnel(self.key, step));
+    }
+
+    fn fence(&mut self) -> bool {
+        self.world.fence(self.key)
     }
 
     fn pool(&mut self) -> &mut websocket::Pool {

@@ -4,11 +4,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::call::Call;
 use super::net::Net;
+use super::port::Admission;
 use super::settings::Parts;
-use super::wheel::Wheel;
+use super::wheel::{TICK, Wheel};
 use super::world::{Deferred, World};
 use crate::base::{NodeId, Now, PeerKey, Slab};
 use crate::dialect::Undeliverable;
@@ -19,6 +21,12 @@ use crate::session::{self, Host, Leftover, Refusal, Session, Settings};
 /// Connections over `connections_max` that are still told so, per shard; further ones are closed
 /// without a word.
 const REFUSING_MAX: usize = 64;
+/// What TCP_KEEPIDLE takes.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(32_767);
+/// Connections to listeners for operators (metrics, health), per shard. They do not count against
+/// `connections_max`, so that a full server can still be looked at.
+const OPERATORS_MAX: usize = 64;
 /// Parcels taken from the inbox in one turn.
 const PARCELS_A_TURN_MAX: usize = 4096;
 
@@ -28,6 +36,8 @@ pub struct Shard {
     sessions: Slab<Session>,
     wheel: Wheel,
     refusing: usize,
+    operators: usize,
+    carrying_out: bool,
     /// By the ring's number of a listening socket, the listener that it belongs to.
     listeners: Vec<u16>,
     /// Listeners that ended because the machine was short of something.
@@ -48,6 +58,8 @@ impl Shard {
             sessions: Slab::default(),
             wheel: Wheel::new(now.mono_us),
             refusing: 0,
+            operators: 0,
+            carrying_out: false,
             listeners,
             accept_again: Vec::new(),
             accept_trouble_reported: false,
@@ -70,25 +82,35 @@ impl Shard {
         let Some(&listener) = self.listeners.get(usize::from(listening)) else { return };
         let world = &mut self.world;
         world.metrics.connections_accepted.add(1);
-        let connections = world.shared.connections.fetch_add(1, Ordering::Relaxed);
-        let refusal = if world.draining() {
-            Some(Refusal::Draining)
-        } else if connections >= world.limits.connections_max {
-            Some(Refusal::Full)
+        let is_for_operators = !self.settings.listeners[usize::from(listener)].serves_websockets();
+        let limit = world.limits.connections_max;
+        let (admission, refusal) = if world.draining() {
+            (Admission::Refused, Some(Refusal::Draining))
+        } else if is_for_operators && self.operators < OPERATORS_MAX {
+            (Admission::Operator, None)
+        } else if !is_for_operators && world.shared.connections.fetch_add(1, Ordering::Relaxed) < limit {
+            (Admission::Client, None)
         } else {
-            None
+            (Admission::Refused, Some(Refusal::Full))
         };
-        if refusal.is_some() {
-            world.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            world.metrics.connections_refused.add(1);
-            if self.refusing >= REFUSING_MAX {
-                return;
+        match admission {
+            Admission::Client => {}
+            Admission::Operator => self.operators += 1,
+            Admission::Refused => {
+                if refusal == Some(Refusal::Full) && !is_for_operators {
+                    world.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                }
+                world.metrics.connections_refused.add(1);
+                if self.refusing >= REFUSING_MAX {
+                    return;
+                }
+                self.refusing += 1;
             }
-            self.refusing += 1;
         }
         let (slot, generation) = self.sessions.insert(Session::new(listener, refusal, world.now));
-        world.ports.open(slot, generation, refusal.is_none());
+        world.ports.open(slot, generation, admission);
         world.metrics.connections.add(1);
+        world.shared.open.fetch_add(1, Ordering::AcqRel);
         net.open(socket, ConnId { slot, generation });
         self.settle(slot, generation, net);
     }
@@ -106,29 +128,26 @@ impl Shard {
 
     /// Bytes have arrived. They are borrowed from the sockets' owner, so what follows for the
     /// connection waits for [`Shard::after_received`], which is to be called next.
-    pub fn received(&mut self, conn: ConnId, bytes: &mut [u8]) -> Received {
+    pub fn received(&mut self, conn: ConnId, bytes: &mut [u8]) {
         self.world.metrics.bytes_received.add(bytes.len() as u64);
-        let failed = self.call(conn.slot, conn.generation, |session, settings, call| {
-            session.feed(settings, bytes, call);
-        });
-        Received { conn, failed }
+        self.call(conn, |session, settings, call| session.feed(settings, bytes, call));
     }
 
-    pub fn after_received<N: Net>(&mut self, received: Received, net: &mut N) {
-        self.after(received.conn, received.failed, net);
+    pub fn after_received<N: Net>(&mut self, conn: ConnId, net: &mut N) {
+        self.after(conn, net);
     }
 
     /// The peer has finished writing.
     pub fn peer_ended<N: Net>(&mut self, conn: ConnId, net: &mut N) {
         let Some(port) = self.world.ports.get(conn.slot, conn.generation) else { return };
-        (port.ended, port.reading) = (true, false);
+        port.ended = true;
         self.serve(conn, net, |session, settings, call| session.peer_ended(settings, call));
     }
 
     /// The ring stopped receiving as it had been told to, or for want of a buffer.
     pub fn receive_stopped<N: Net>(&mut self, conn: ConnId, net: &mut N) {
         let Some(port) = self.world.ports.get(conn.slot, conn.generation) else { return };
-        if port.reading {
+        if port.reading && !port.ended {
             net.receive(conn);
         }
     }
@@ -152,9 +171,8 @@ impl Shard {
             latency.record_us(now.mono_us.saturating_sub(receipt.received_us));
         });
         let has_more = rest.is_none() && !port.outbox.is_empty();
-        if has_more && !port.touched {
-            port.touched = true;
-            touched.push(conn.slot);
+        if has_more {
+            port.touch(conn.slot, touched);
         }
         if port.over_since_us != 0 && port.outbox.queued_bytes() <= limits.outbox_hard_bytes {
             port.over_since_us = 0;
@@ -174,18 +192,21 @@ impl Shard {
     /// The connection's last operation is back.
     pub fn closed(&mut self, conn: ConnId) {
         let ConnId { slot, generation } = conn;
-        self.call(slot, generation, |session, settings, call| session.gone(settings, call));
+        self.call(conn, |session, settings, call| session.gone(settings, call));
         if self.sessions.remove(slot, generation).is_none() {
             return;
         }
         self.wheel.disarm(slot);
         let world = &mut self.world;
         world.metrics.connections.add(-1);
+        world.shared.open.fetch_sub(1, Ordering::AcqRel);
         let Some(mut port) = world.ports.remove(slot, generation) else { return };
-        if port.counted {
-            world.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        } else {
-            self.refusing -= 1;
+        match port.admission {
+            Admission::Client => {
+                world.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            }
+            Admission::Operator => self.operators -= 1,
+            Admission::Refused => self.refusing -= 1,
         }
         let mut lost = Vec::new();
         port.outbox.drop_all(&mut world.spares, |receipt| lost.push(*receipt));
@@ -231,7 +252,8 @@ impl Shard {
         if self.drain_until_us.is_some() {
             return;
         }
-        self.drain_until_us = Some(self.world.now.plus(self.world.limits.drain));
+        // Two ticks are what it takes to say goodbye.
+        self.drain_until_us = Some(self.world.now.plus(self.world.limits.drain.max(2 * TICK)));
         for listener in 0..self.listeners.len() as u16 {
             net.stop_accepting(listener);
         }
@@ -244,8 +266,13 @@ impl Shard {
         self.drain_until_us.is_none() && self.world.draining()
     }
 
+    /// Nothing is left to do here, or for the other shards. When the time is over, only the sockets
+    /// of this shard are waited for.
     pub fn is_drained(&self) -> bool {
-        self.drain_until_us.is_some() && self.sessions.is_empty() && self.world.outlets.waiting() == 0
+        let Some(until_us) = self.drain_until_us else { return false };
+        let all_gone = self.world.shared.open.load(Ordering::Acquire) == 0;
+        let is_over = until_us <= self.world.now.mono_us;
+        self.sessions.is_empty() && (is_over || (all_gone && self.world.outlets.waiting() == 0))
     }
 
     /// Sends what the turn has gathered: one send for each connection, and what other nodes get.
@@ -286,6 +313,11 @@ impl Shard {
         self.world.mesh.fall_asleep(self.world.node)
     }
 
+    /// Nobody lives here any more: parcels for this shard need not wait.
+    pub fn end(&self) {
+        self.world.mesh.end(self.world.node);
+    }
+
     pub fn wake_up(&self) {
         self.world.mesh.wake_up(self.world.node);
     }
@@ -304,11 +336,23 @@ impl Shard {
         match parcel {
             Parcel::Deliver { to, delivery, received_us } => {
                 let delivery = delivery.borrow();
-                if let Err(cause) = self.world.deliver(to, &delivery, received_us) {
+                let world = &mut self.world;
+                let result = catch_unwind(AssertUnwindSafe(|| world.deliver(to, &delivery, received_us)));
+                let result = result.unwrap_or_else(|_| {
+                    self.world.deferred.push(Deferred::Failed(to));
+                    Err(Undeliverable::NotConnected)
+                });
+                if let Err(cause) = result {
                     self.world.bounce(delivery.from, delivery.reference(), cause);
                 }
             }
             Parcel::Bounce { to, reference, cause } => self.world.bounce(to, reference, cause),
+            Parcel::Fence { peer } => self.world.post(peer.node, Parcel::FenceBack { peer }),
+            Parcel::FenceBack { peer } => {
+                if self.world.fence_back(peer) {
+                    self.serve(conn_of(peer), net, |session, _, call| session.fenced(call));
+                }
+            }
             Parcel::Evict { peer } => self.world.deferred.push(Deferred::Evict(peer)),
             Parcel::Tunnel { peer, step } => self.tunnel_step(peer, step, net),
         }
@@ -318,8 +362,9 @@ impl Shard {
     }
 
     fn tunnel_step<N: Net>(&mut self, peer: PeerKey, step: TunnelStep, net: &mut N) {
-        let conn = ConnId { slot: peer.slot, generation: peer.generation };
-        if self.sessions.get(conn.slot, conn.generation).is_none() {
+        let conn = conn_of(peer);
+        // Steps that were on their way when the tunnel ended mean nothing any more.
+        if !self.sessions.get(conn.slot, conn.generation).is_some_and(Session::is_tunnel) {
             return;
         }
         match step {
@@ -346,16 +391,20 @@ impl Shard {
 
     /// Carries out what sessions have asked for that reaches beyond themselves.
     fn carry_out<N: Net>(&mut self, net: &mut N) {
+        if std::mem::replace(&mut self.carrying_out, true) {
+            return;
+        }
         while !self.world.deferred.is_empty() {
             for deferred in std::mem::take(&mut self.world.deferred) {
                 match deferred {
+                    Deferred::Failed(key) => self.fail(conn_of(key), net),
                     Deferred::Evict(key) => {
                         self.serve(conn_of(key), net, |session, settings, call| {
                             session.evicted(settings, call);
                         });
                     }
                     Deferred::Returned(key, reference, cause) => {
-                        self.call(key.slot, key.generation, |session, _, call| {
+                        self.call(conn_of(key), |session, _, call| {
                             session.returned(reference, cause, call);
                         });
                     }
@@ -366,7 +415,9 @@ impl Shard {
                     }
                     Deferred::KeepAlive(key) => {
                         let idle = self.settings.limits.heartbeat_interval;
-                        net.keep_alive(conn_of(key), idle.max(std::time::Duration::from_secs(1)));
+                        if !idle.is_zero() {
+                            net.keep_alive(conn_of(key), idle.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX));
+                        }
                     }
                     Deferred::OpenTunnel(key) => self.open_tunnel(key, net),
                     Deferred::Tunnel(key, step) => {
@@ -375,6 +426,7 @@ impl Shard {
                 }
             }
         }
+        self.carrying_out = false;
     }
 
     fn open_tunnel<N: Net>(&mut self, key: PeerKey, net: &mut N) {
@@ -421,12 +473,22 @@ impl Shard {
         self.serve(conn, net, |session, settings, call| session.cut_slow_consumer(settings, call));
     }
 
+    fn fail<N: Net>(&mut self, conn: ConnId, net: &mut N) {
+        self.world.metrics.panics.add(1);
+        tracing::error!(slot = conn.slot, "a session failed; its connection is closed");
+        let Some(port) = self.world.ports.get(conn.slot, conn.generation) else { return };
+        if std::mem::replace(&mut port.failed, true) {
+            return self.close_hard(conn, net);
+        }
+        self.serve(conn, net, |session, settings, call| session.failed(settings, call));
+    }
+
     fn close_hard<N: Net>(&mut self, conn: ConnId, net: &mut N) {
         let Some(port) = self.world.ports.get(conn.slot, conn.generation) else { return };
         if std::mem::replace(&mut port.closing, true) {
             return;
         }
-        self.call(conn.slot, conn.generation, |session, settings, call| session.gone(settings, call));
+        self.call(conn, |session, settings, call| session.gone(settings, call));
         net.close(conn);
     }
 
@@ -447,35 +509,29 @@ impl Shard {
         net: &mut N,
         f: impl FnOnce(&mut Session, &Settings, &mut Call<'_>),
     ) {
-        let failed = self.call(conn.slot, conn.generation, f);
-        self.after(conn, failed, net);
+        self.call(conn, f);
+        self.after(conn, net);
     }
 
-    fn after<N: Net>(&mut self, conn: ConnId, failed: bool, net: &mut N) {
-        if failed {
-            self.world.metrics.panics.add(1);
-            tracing::error!(slot = conn.slot, "a session failed; its connection is closed");
-            self.call(conn.slot, conn.generation, |session, settings, call| session.failed(settings, call));
-        }
+    fn after<N: Net>(&mut self, conn: ConnId, net: &mut N) {
         if !self.world.deferred.is_empty() {
             self.carry_out(net);
         }
         self.settle(conn.slot, conn.generation, net);
     }
 
-    /// One call of one session. True: it panicked. A defect of ours costs one connection.
-    fn call(
-        &mut self,
-        slot: u32,
-        generation: u32,
-        f: impl FnOnce(&mut Session, &Settings, &mut Call<'_>),
-    ) -> bool {
-        let Some(session) = self.sessions.get_mut(slot, generation) else { return false };
+    /// One call of one session. One that panics is closed by [`Shard::carry_out`].
+    fn call(&mut self, conn: ConnId, f: impl FnOnce(&mut Session, &Settings, &mut Call<'_>)) {
+        let ConnId { slot, generation } = conn;
+        let Some(session) = self.sessions.get_mut(slot, generation) else { return };
         let settings = &*self.settings;
         let key = PeerKey { node: self.world.node, slot, generation };
         let mut call = Call::new(&mut self.world, key);
-        // What a panic can leave half done is this connection's own outbox, and it is closed.
-        catch_unwind(AssertUnwindSafe(|| f(session, settings, &mut call))).is_err()
+        // What lasts of a call is its appends to outboxes, and each of those is made whole: what can
+        // fail, parsing and planning, comes before the first byte.
+        if catch_unwind(AssertUnwindSafe(|| f(session, settings, &mut call))).is_err() {
+            self.world.deferred.push(Deferred::Failed(key));
+        }
     }
 
     /// Brings the ring in line with what the session and its port want now: reading or not,
@@ -511,13 +567,16 @@ impl Shard {
                 }
             }
             let may = port.held_for.is_none() && queued <= limits.outbox_hard_bytes;
-            let wants = !port.ended && (may || closing) && session.wants_input(settings);
+            let wants = (may || closing) && session.wants_input(settings);
+            let ended = port.ended;
             match (wants, port.reading) {
                 (true, false) => {
                     port.reading = true;
-                    net.receive(conn);
+                    if !ended {
+                        net.receive(conn);
+                    }
                     // What it could not use before comes first, and may fill the outbox again.
-                    self.call(slot, generation, |session, settings, call| session.resume(settings, call));
+                    self.call(conn, |session, settings, call| session.resume(settings, call));
                     if !self.world.deferred.is_empty() {
                         self.carry_out(net);
                     }
@@ -525,7 +584,9 @@ impl Shard {
                 (false, true) => {
                     port.reading = false;
                     session.pause();
-                    net.stop_receiving(conn);
+                    if !ended {
+                        net.stop_receiving(conn);
+                    }
                 }
                 _ => break,
             }
@@ -546,13 +607,6 @@ impl Shard {
         self.world.metrics.outbox_bytes.set(bytes as i64);
         self.world.metrics.outbox_messages.set(messages as i64);
     }
-}
-
-/// A session that has been fed; see [`Shard::received`].
-#[must_use]
-pub struct Received {
-    conn: ConnId,
-    failed: bool,
 }
 
 /// An echo may be as long as the longest message.

@@ -23,14 +23,30 @@ pub struct Port {
     pub shut: bool,
     /// The ring has been told to close.
     pub closing: bool,
-    /// Counts against `connections_max`.
-    pub counted: bool,
+    pub admission: Admission,
+    /// Its session has panicked once.
+    pub failed: bool,
     /// Its outbox has been above the soft limit since it was last empty.
     pub over_soft: bool,
+    /// The shards to which it has sent messages since it was last fenced, a bit each.
+    pub sent_to: u64,
+    /// Fences that have not come back.
+    pub fences: u8,
     /// Since when it has held an id; 0: it holds none.
     pub joined_us: u64,
     /// Since when its outbox has been full; 0: it is not.
     pub over_since_us: u64,
+}
+
+/// What a connection counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// `connections_max`.
+    Client,
+    /// A limit of its own, so that a full server can still be looked at.
+    Operator,
+    /// It is told that it is not served.
+    Refused,
 }
 
 /// Ports by slot. A slot's port stays, with its generation, until the next tenant comes.
@@ -40,7 +56,7 @@ pub struct Ports {
 }
 
 impl Port {
-    fn new(generation: u32, counted: bool) -> Port {
+    fn new(generation: u32, admission: Admission) -> Port {
         Port {
             generation,
             outbox: Outbox::default(),
@@ -52,21 +68,33 @@ impl Port {
             ended: false,
             shut: false,
             closing: false,
-            counted,
+            admission,
+            failed: false,
             over_soft: false,
+            sent_to: 0,
+            fences: 0,
             joined_us: 0,
             over_since_us: 0,
         }
     }
 }
 
+impl Port {
+    /// Has the port flushed at the end of the turn.
+    pub fn touch(&mut self, slot: u32, touched: &mut Vec<u32>) {
+        if !std::mem::replace(&mut self.touched, true) {
+            touched.push(slot);
+        }
+    }
+}
+
 impl Ports {
-    pub fn open(&mut self, slot: u32, generation: u32, counted: bool) {
+    pub fn open(&mut self, slot: u32, generation: u32, admission: Admission) {
         let index = slot as usize;
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || None);
         }
-        self.slots[index] = Some(Port::new(generation, counted));
+        self.slots[index] = Some(Port::new(generation, admission));
     }
 
     pub fn get(&mut self, slot: u32, generation: u32) -> Option<&mut Port> {

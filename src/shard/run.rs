@@ -41,7 +41,7 @@ pub fn run(
             handle(completion, shard, ring);
         }
         let more_mail = shard.drain_inbox(ring);
-        if shard.wants_drain() {
+        if !more_mail && shard.wants_drain() {
             shard.begin_drain(ring);
         }
         if ticked {
@@ -49,6 +49,7 @@ pub fn run(
         }
         shard.flush(ring, |ring, node| pull(bells, ring, node));
         if shard.is_drained() {
+            shard.end();
             return ring.turn(false);
         }
         if handled == COMPLETIONS_A_TURN_MAX || more_mail {
@@ -86,9 +87,9 @@ fn handle(completion: Completion, shard: &mut Shard, ring: &mut Ring) {
         Completion::Accepted { listener, socket } => shard.accepted(listener, socket, ring),
         Completion::AcceptEnded { listener, error } => shard.accept_ended(listener, &error),
         Completion::Received { conn, buffer, len } => {
-            let received = shard.received(conn, ring.buffer(&buffer, len));
+            shard.received(conn, ring.buffer(&buffer, len));
             ring.recycle(buffer);
-            shard.after_received(received, ring);
+            shard.after_received(conn, ring);
         }
         Completion::ReceiveEnded { conn, cause } => match cause {
             EndCause::Eof => shard.peer_ended(conn, ring),

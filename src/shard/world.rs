@@ -8,7 +8,7 @@ use super::port::Ports;
 use super::settings::{Limits, Parts, Shared};
 use crate::base::{Entropy, NodeId, Now, PeerKey, RealmId};
 use crate::dialect::binary::ERROR_MESSAGE_LABEL;
-use crate::dialect::{Delivery, MessageRef, Undeliverable, bounced};
+use crate::dialect::{Delivery, MessageRef, Undeliverable, bounced, untold};
 use crate::hub::{DialectId, Directory, OnDuplicate, Route, Taken};
 use crate::mesh::{Mesh, Outlets, Parcel, Posted, TunnelStep};
 use crate::observe::{Event, EventQueue, LatencyRecorder, ShardMetrics};
@@ -42,6 +42,8 @@ pub struct World {
 }
 
 pub enum Deferred {
+    /// Its session panicked: a defect of ours costs one connection.
+    Failed(PeerKey),
     /// Another connection has taken this one's id.
     Evict(PeerKey),
     /// It reads neither its messages nor its replies.
@@ -140,6 +142,9 @@ impl World {
         if to.node == self.node {
             return self.deliver(to, delivery, self.now.mono_us);
         }
+        if let Some(port) = self.ports.get(delivery.from.slot, delivery.from.generation) {
+            port.sent_to |= 1 << to.node.index();
+        }
         let received_us = self.now.mono_us;
         let parcel = Parcel::Deliver { to, delivery: Box::new(delivery.to_owned()), received_us };
         match self.outlets.post(self.now.mono_us, to.node, parcel) {
@@ -163,6 +168,10 @@ impl World {
         let Some(port) = self.ports.get(to.slot, to.generation) else {
             return Err(Undeliverable::NotConnected);
         };
+        // It may still hear of its own messages, but has given up its id.
+        if port.joined_us == 0 {
+            return Err(Undeliverable::NotConnected);
+        }
         let plan = delivery.plan(port.speaks)?;
         let length = plan.len();
         let framed = match port.framing {
@@ -187,10 +196,7 @@ impl World {
         }
         delivery.write(&plan, out);
         port.outbox.expect(delivery.from, delivery.reference(), received_us);
-        if !port.touched {
-            port.touched = true;
-            self.touched.push(to.slot);
-        }
+        port.touch(to.slot, &mut self.touched);
         self.metrics.messages_sent[usize::from(delivery.label().0)].add(1);
         Ok(())
     }
@@ -202,9 +208,14 @@ impl World {
             return;
         }
         self.metrics.bounced.add(1);
-        let Some(port) = self.ports.get(to.slot, to.generation) else { return };
         self.scratch.clear();
-        let Some(error) = bounced(port.speaks, reference, cause, &mut self.scratch) else { return };
+        let told = self.ports.get(to.slot, to.generation).and_then(|port| {
+            let error = bounced(port.speaks, reference, cause, &mut self.scratch)?;
+            Some((port, error))
+        });
+        let Some((port, error)) = told else {
+            return self.publish(untold(reference, cause, self.now));
+        };
         self.metrics.errors[usize::from(error)].add(1);
         self.metrics.messages_sent[usize::from(ERROR_MESSAGE_LABEL.0)].add(1);
         self.deferred.push(Deferred::Returned(to, reference, cause));
@@ -213,13 +224,28 @@ impl World {
             write_header(out, Opcode::Binary, self.scratch.len());
         }
         out.extend_from_slice(&self.scratch);
-        if !port.touched {
-            port.touched = true;
-            self.touched.push(to.slot);
-        }
+        port.touch(to.slot, &mut self.touched);
         if self.is_out_of_reserve(to) {
             self.deferred.push(Deferred::Cut(to));
         }
+    }
+
+    /// Sends a fence to each shard that the connection has sent messages to; false if there is none.
+    pub fn fence(&mut self, key: PeerKey) -> bool {
+        let Some(port) = self.ports.get(key.slot, key.generation) else { return false };
+        let sent_to = std::mem::take(&mut port.sent_to);
+        port.fences += sent_to.count_ones() as u8;
+        for index in (0..u64::BITS as usize).filter(|index| sent_to & (1 << index) != 0) {
+            self.post(NodeId::shard(index), Parcel::Fence { peer: key });
+        }
+        sent_to != 0
+    }
+
+    /// A fence has come back; true if it was the last.
+    pub fn fence_back(&mut self, key: PeerKey) -> bool {
+        let Some(port) = self.ports.get(key.slot, key.generation) else { return false };
+        port.fences = port.fences.saturating_sub(1);
+        port.fences == 0
     }
 
     pub fn is_out_of_reserve(&self, key: PeerKey) -> bool {

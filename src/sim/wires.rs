@@ -110,8 +110,8 @@ impl Wires {
             let some = client.to_server.len().min(RECEIVE_BYTES_MAX);
             if some > 0 {
                 let mut bytes: Vec<u8> = client.to_server.drain(..some).collect();
-                let received = shard.received(conn, &mut bytes);
-                shard.after_received(received, self);
+                shard.received(conn, &mut bytes);
+                shard.after_received(conn, self);
                 moved = true;
             } else if client.hung_up && !std::mem::replace(&mut client.end_told, true) {
                 client.receiving = false;

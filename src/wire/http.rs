@@ -100,23 +100,21 @@ pub fn parse_head<'a>(bytes: &'a [u8], limits: HeadLimits) -> Result<Option<Head
     if cannot_be_http(bytes) {
         return Err(HeadError::Malformed);
     }
+    // Whatever stands before it decides, in pieces and in the whole.
+    let bare_line_feed = bare_line_feed(bytes);
+    let lines_end = bare_line_feed.unwrap_or(bytes.len());
     let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut lines);
-    let status = request.parse(bytes).map_err(|error| match error {
+    let status = request.parse(&bytes[..lines_end]).map_err(|error| match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
         _ => HeadError::Malformed,
     })?;
     let consumed = match status {
         httparse::Status::Complete(consumed) => consumed,
-        httparse::Status::Partial => bytes.len(),
+        httparse::Status::Partial if bare_line_feed.is_some() => return Err(HeadError::Malformed),
+        httparse::Status::Partial if bytes.len() >= limits.head_bytes_max => return Err(HeadError::TooLarge),
+        httparse::Status::Partial => return Ok(None),
     };
-    if has_bare_line_feed(&bytes[..consumed]) {
-        return Err(HeadError::Malformed);
-    }
-    if status.is_partial() {
-        let full = bytes.len() >= limits.head_bytes_max;
-        return if full { Err(HeadError::TooLarge) } else { Ok(None) };
-    }
     let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version)
     else {
         return Err(HeadError::Malformed);
@@ -176,8 +174,8 @@ pub(super) fn write_headers(out: &mut Vec<u8>, headers: &[(&str, &str)]) {
 }
 
 /// httparse takes LF alone for the end of a line, as the RFC allows; a proxy before us may not.
-fn has_bare_line_feed(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head.get(at - 1) != Some(&b'\r'))
+fn bare_line_feed(head: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', head).find(|&at| at == 0 || head.get(at - 1) != Some(&b'\r'))
 }
 
 fn split_target(target: &str) -> (&str, Option<&str>) {

@@ -150,7 +150,7 @@ impl Session {
 
     /// A newer connection has taken this one's id.
     pub fn evicted(&mut self, settings: &Settings, ctx: &mut dyn Context) {
-        let Some(form) = self.form() else { return };
+        let Some(form) = self.form().filter(|_| !self.ended) else { return };
         answer_error(ctx, &NIL, form, Code::Conflict, "A newer connection has taken the client id");
         self.end(settings, "replaced", ctx);
         ctx.close(CloseCode::POLICY, "Replaced by a newer connection");
@@ -177,7 +177,7 @@ impl Session {
     }
 
     pub fn is_live(&self) -> bool {
-        self.live.is_some()
+        self.live.is_some() && !self.ended
     }
 
     pub fn client_id(&self) -> Option<&str> {
@@ -190,7 +190,7 @@ impl Session {
     }
 
     pub fn info(&self) -> Option<SessionInfo<'_>> {
-        let live = self.live.as_ref()?;
+        let live = self.live.as_ref().filter(|_| !self.ended)?;
         Some(SessionInfo {
             session_id: live.session_id,
             client_id: &live.client_id,
@@ -365,18 +365,19 @@ impl Session {
     }
 
     /// Gives the id up and takes nothing more. For an evicted session giving it up is no change:
-    /// the id is the newer connection's.
+    /// the id is the newer connection's. Messages of its own may still come back.
     fn end(&mut self, settings: &Settings, reason: &str, ctx: &mut dyn Context) {
-        self.ended = true;
         self.route = None;
-        let Some(live) = self.live.take() else { return };
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let Some(live) = &self.live else { return };
         ctx.around().leave(settings.realm, &live.client_id);
-        ctx.around().set_speaks(Speaks::Nothing);
         let now = ctx.around().now();
         let duration_us = now.mono_us.saturating_sub(live.connected.mono_us);
         ctx.around().publish(Event {
             event_type: "client_disconnected",
-            client_id: live.client_id.into_string(),
+            client_id: live.client_id.to_string(),
             unix_ms: now.unix_ms,
             details: vec![
                 ("session_id", live.session_id.hyphenated().to_string()),
