@@ -89,6 +89,12 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
     if settings.outbox_soft_bytes > settings.outbox_hard_bytes {
         s.problem("outbox_soft_bytes", "`outbox_soft_bytes` must not exceed `outbox_hard_bytes`".to_owned());
     }
+    if settings.tunnel_window_bytes > settings.outbox_hard_bytes {
+        s.problem(
+            "tunnel_window_bytes",
+            "`tunnel_window_bytes` must not exceed `outbox_hard_bytes`, which holds them".to_owned(),
+        );
+    }
     if !settings.receive_buffers.is_power_of_two() {
         s.problem("receive_buffers", "`receive_buffers` must be a power of two, such as 256".to_owned());
     }

@@ -481,6 +481,7 @@ fn limits_that_contradict_each_other_are_refused() {
     for (text, message) in [
         ("max_message_bytes = 65555", "`max_message_bytes` in [server] must be a whole number from 65556"),
         ("outbox_soft_bytes = 2000000", "must not exceed `outbox_hard_bytes`"),
+        ("tunnel_window_bytes = 2000000", "must not exceed `outbox_hard_bytes`"),
         ("receive_buffers = 100", "must be a power of two"),
         ("drain_seconds = -1", "`drain_seconds` in [server] must be a number of seconds"),
         ("hold_milliseconds = \"2h\"", "from 1ms to 1m"),

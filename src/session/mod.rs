@@ -93,6 +93,8 @@ enum Conclusion {
     End(Ending),
     /// With the answer to the client's own Close.
     Answer(Option<CloseCode>),
+    /// On a stream, which has no Close frame: with an ERROR that says so.
+    ShuttingDown,
     /// Without a word: what had to be said is in the outbox.
     Hang,
 }
@@ -267,10 +269,7 @@ impl Session {
     pub fn drain(&mut self, settings: &Settings, host: &mut dyn Host) {
         match &mut self.stage {
             Stage::Sniff | Stage::Head(_) => self.hang(settings, host),
-            Stage::Stream(stream) => {
-                stream.shutting_down(host);
-                self.hang(settings, host);
-            }
+            Stage::Stream(_) => self.conclude(settings, Conclusion::ShuttingDown, host),
             Stage::WebSocket(_) => {
                 let ending = Ending { code: CloseCode::GOING_AWAY, reason: "Server shutting down" };
                 self.end(settings, ending, host);
@@ -483,6 +482,10 @@ impl Session {
             (Conclusion::End(ending), Stage::WebSocket(websocket)) => {
                 write_close(host.out(), Some(ending.code), ending.reason);
                 websocket.awaits_close().filter(|_| !self.peer_ended)
+            }
+            (Conclusion::ShuttingDown, Stage::Stream(stream)) => {
+                stream.shutting_down(host);
+                None
             }
             (Conclusion::Answer(code), _) => {
                 write_close(host.out(), code, "");

@@ -37,7 +37,7 @@ impl Stream {
     }
 
     /// A stream has no Close frame: the client learns it from an ERROR.
-    pub fn shutting_down(&mut self, host: &mut dyn Host) {
+    pub fn shutting_down(&self, host: &mut dyn Host) {
         let error = binary::write_refusal(self.dialect.form(), binary::Refusal::Draining, host.out());
         host.count_error(error);
         host.count_sent(binary::ERROR_MESSAGE_LABEL);

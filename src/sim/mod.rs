@@ -49,6 +49,8 @@ struct Node {
     metrics: Arc<ShardMetrics>,
     /// A shard that does not get its turn.
     asleep: bool,
+    /// It has drained, and its thread would have ended.
+    ended: bool,
     last_tick_us: u64,
 }
 
@@ -75,7 +77,8 @@ impl Sim {
                     entropy: Box::new(Seeded(size.seed ^ index as u64)),
                 };
                 let shard = Shard::new(parts, vec![0], now);
-                Node { shard, wires: Wires::default(), metrics, asleep: false, last_tick_us: now.mono_us }
+                let (asleep, ended) = (false, false);
+                Node { shard, wires: Wires::default(), metrics, asleep, ended, last_tick_us: now.mono_us }
             })
             .collect();
         Sim { now, nodes, shared, mesh, events }
@@ -131,6 +134,11 @@ impl Sim {
         self.shared.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a shard has drained and ended.
+    pub fn has_ended(&self, shard: usize) -> bool {
+        self.nodes[shard].ended
+    }
+
     /// Lets time pass, a tick at a time.
     pub fn pass(&mut self, time: Duration) {
         let until = self.now.plus(time);
@@ -147,7 +155,7 @@ impl Sim {
         for _ in 0..TURNS_MAX {
             let mut moved = false;
             for node in &mut self.nodes {
-                moved |= !node.asleep && node.turn(self.now);
+                moved |= !node.asleep && !node.ended && node.turn(self.now);
             }
             if !moved {
                 return;
@@ -174,8 +182,8 @@ impl Node {
         self.shard.begin_turn(now);
         let mut moved = self.wires.deliver(&mut self.shard);
         moved |= self.shard.has_mail();
-        self.shard.drain_inbox(&mut self.wires);
-        if self.shard.wants_drain() {
+        let more_mail = self.shard.drain_inbox(&mut self.wires);
+        if !more_mail && self.shard.wants_drain() {
             self.shard.begin_drain(&mut self.wires);
             moved = true;
         }
@@ -184,6 +192,10 @@ impl Node {
             self.shard.tick(&mut self.wires);
         }
         self.shard.flush(&mut self.wires, |_, _| {});
+        if self.shard.is_drained() {
+            self.shard.end();
+            self.ended = true;
+        }
         moved || self.wires.has_news()
     }
 }

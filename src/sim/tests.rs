@@ -50,8 +50,12 @@ fn settings() -> session::Settings {
 }
 
 fn world(shards: usize, inbox_messages_max: usize) -> Sim {
+    world_with(shards, inbox_messages_max, &limits())
+}
+
+fn world_with(shards: usize, inbox_messages_max: usize, limits: &Limits) -> Sim {
     let size = Size { shards, inbox_messages_max, events_max: 1024, seed: 1 };
-    Sim::new(&size, settings(), &limits())
+    Sim::new(&size, settings(), limits)
 }
 
 fn frame(message_type: u8, uuid: u8, payload: &str) -> Vec<u8> {
@@ -253,4 +257,125 @@ fn a_session_that_fails_is_told_500_and_the_others_go_on() {
     sim.settle();
     assert_eq!(kinds(&sim.read(alice)), [(ERROR, 1)], "its id went with it");
     assert_eq!((sim.metrics(0).panics.get(), sim.metrics(0).connections.get()), (1, 1));
+}
+
+/// Every uuid of `sent` was delivered to one of the targets or answered to its sender, once.
+fn assert_accounted_for(sent: u32, delivered: &[(u8, u8)], answered: &[(u8, u8)]) {
+    assert!(delivered.iter().all(|&(kind, _)| kind == OFFER), "{delivered:?}");
+    // The nil uuid is the server's own word on its end.
+    let answers = answered.iter().filter(|&&answer| answer != (ERROR, 0)).count();
+    assert_eq!((delivered.len() + answers) as u32, sent);
+}
+
+#[test]
+fn a_client_that_half_closes_behind_its_messages_hears_of_each_that_fails() {
+    for targets_shard in [0, 1] {
+        let mut sim = world(2, 8);
+        let (alice, bob) = (log_in(&mut sim, 0, "alice"), log_in(&mut sim, targets_shard, "bob"));
+        sim.pause(1, true);
+        sim.stall(bob, targets_shard == 0);
+        for n in 0..200 {
+            sim.write(alice, &offer(1 + n, "bob"));
+            sim.write(alice, &offer(1 + n, "nobody"));
+        }
+        sim.hang_up(alice);
+        sim.settle();
+        sim.pause(1, false);
+        sim.stall(bob, false);
+        sim.pass(Duration::from_secs(3));
+        assert_accounted_for(400, &kinds(&sim.read(bob)), &kinds(&sim.read(alice)));
+        assert!(sim.is_closed(alice), "and then it is closed");
+    }
+}
+
+#[test]
+fn a_client_that_half_closes_before_it_reads_its_answers_gets_them_all() {
+    let mut sim = world(1, 64);
+    let alice = log_in(&mut sim, 0, "alice");
+    sim.stall(alice, true);
+    let sent: Vec<u8> = (0..2_000).flat_map(|n| offer(1 + (n % 200) as u8, "nobody")).collect();
+    sim.write(alice, &sent);
+    sim.hang_up(alice);
+    sim.settle();
+    let mut answered = Vec::new();
+    // It takes what there is, and the rest is worked off behind that.
+    for _ in 0..100 {
+        sim.stall(alice, false);
+        sim.settle();
+        answered.extend(kinds(&sim.read(alice)));
+    }
+    assert_accounted_for(2_000, &[], &answered);
+    assert!(sim.is_closed(alice));
+}
+
+#[test]
+fn a_drain_ends_although_nobody_reads_and_the_inboxes_are_full() {
+    let mut sim = world(2, 8);
+    let alice = log_in(&mut sim, 1, "alice");
+    let readers = ["b1", "b2", "b3"].map(|id| log_in(&mut sim, 0, id));
+    for (reader, id) in readers.into_iter().zip(["b1", "b2", "b3"]) {
+        sim.stall(reader, true);
+        for n in 0..60 {
+            sim.write(alice, &offer(1 + n, id));
+            sim.settle();
+        }
+    }
+    sim.drain();
+    sim.pass(Duration::from_millis(2_100));
+    assert!(sim.has_ended(0) && sim.has_ended(1), "2 s are the time for draining");
+}
+
+#[test]
+fn what_was_accepted_before_a_drain_is_delivered_or_answered_before_the_goodbye() {
+    let mut sim = world(2, 8);
+    let (alice, bob) = (log_in(&mut sim, 0, "alice"), log_in(&mut sim, 1, "bob"));
+    sim.pause(1, true);
+    for n in 0..30 {
+        sim.write(alice, &offer(1 + n, "bob"));
+        sim.settle();
+    }
+    sim.drain();
+    sim.settle();
+    sim.pause(1, false);
+    sim.pass(Duration::from_secs(3));
+    let (to_bob, to_alice) = (sim.read(bob), kinds(&sim.read(alice)));
+    let to_bob: Vec<_> = kinds(&to_bob).into_iter().filter(|&kind| kind != (ERROR, 0)).collect();
+    let accepted = (to_bob.len() + to_alice.iter().filter(|&&kind| kind != (ERROR, 0)).count()) as u32;
+    assert!(to_bob.len() >= 8, "the inbox's worth is delivered");
+    // What was never read from the socket was never accepted.
+    assert!(accepted >= 8 && to_alice.last() == Some(&(ERROR, 0)), "the goodbye is last: {to_alice:?}");
+    let mut seen: Vec<u8> =
+        to_bob.iter().chain(&to_alice).filter(|k| **k != (ERROR, 0)).map(|k| k.1).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=accepted as u8).collect::<Vec<_>>(), "no gap below the last accepted");
+    assert!(sim.has_ended(0) && sim.has_ended(1));
+}
+
+#[test]
+fn a_thousand_readers_that_are_cut_one_by_the_other_do_not_exhaust_the_stack() {
+    const CLIENTS: usize = 1_000;
+    let story = || {
+        let small = Limits {
+            connections_max: 2 * CLIENTS,
+            outbox_soft_bytes: 1024,
+            outbox_hard_bytes: 2048,
+            outbox_reserve_bytes: 0,
+            ..limits()
+        };
+        let mut sim = world_with(1, 64, &small);
+        let clients: Vec<_> = (0..CLIENTS).map(|n| log_in(&mut sim, 0, &format!("c{n}"))).collect();
+        clients.iter().for_each(|&client| sim.stall(client, true));
+        // Each fills the outbox of the one before it; nobody reads its answers.
+        for (n, &client) in clients.iter().enumerate().skip(1) {
+            for _ in 0..3 {
+                sim.write(client, &offer(1, &format!("c{}", n - 1)));
+            }
+        }
+        sim.settle();
+        sim.pass(Duration::from_secs(20));
+        assert!(sim.metrics(0).slow_consumers_cut.get() > CLIENTS as u64 / 2);
+        assert_eq!(sim.metrics(0).panics.get(), 0);
+    };
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(story).expect("a thread");
+    thread.join().expect("the stack suffices");
 }

@@ -104,16 +104,14 @@ impl Wires {
         }
         for (conn, index) in self.open.values().copied().collect::<Vec<_>>() {
             let client = &mut self.clients[index];
-            if !client.receiving {
-                continue;
-            }
             let some = client.to_server.len().min(RECEIVE_BYTES_MAX);
-            if some > 0 {
+            if some > 0 && client.receiving {
                 let mut bytes: Vec<u8> = client.to_server.drain(..some).collect();
                 shard.received(conn, &mut bytes);
                 shard.after_received(conn, self);
                 moved = true;
-            } else if client.hung_up && !std::mem::replace(&mut client.end_told, true) {
+            } else if some == 0 && client.hung_up && !std::mem::replace(&mut client.end_told, true) {
+                // Also where the shard has just stopped reading: the two may cross.
                 client.receiving = false;
                 shard.peer_ended(conn, self);
                 moved = true;

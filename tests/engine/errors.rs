@@ -114,6 +114,8 @@ async fn at_max_connections_an_upgrade_is_a_503_and_plain_tcp_an_error_503() {
     third.send(&Form::FlatJson.connect("carol", &token_of("carol"))).await;
     third.error(503).await;
     third.closed().await;
+    // A full server can still be looked at.
+    assert_eq!(Http::open(server.metrics()).await.get("/health").await.status, 200);
 
     alice.is_quiet_and_alive().await;
     bob.leave().await;

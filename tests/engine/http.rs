@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::harness::*;
 
 const BODY_BYTES: usize = 1 << 20;
@@ -188,6 +190,28 @@ async fn a_chunked_body_may_come_byte_by_byte() {
         tokio::task::yield_now().await;
     }
     assert_eq!(http.response(false).await.expect("an answer").body, b"hello!");
+}
+
+#[tokio::test]
+async fn a_client_that_half_closes_behind_its_body_gets_all_of_it_back() {
+    let server = with_echo().start().await;
+    let body = noise(BODY_BYTES);
+    for _ in 0..5 {
+        let (stream, _) = Http::open(server.addr("echo")).await.into_parts();
+        let (mut from, mut to) = stream.into_split();
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+        let request = [head.as_bytes(), &body].concat();
+        let sending = async {
+            to.write_all(&request).await.expect("the server reads");
+            to.shutdown().await.expect("a half-close");
+        };
+        let mut answer = Vec::new();
+        let reading = async {
+            from.read_to_end(&mut answer).await.expect("an answer and its end");
+        };
+        within("the echo", async { tokio::join!(sending, reading) }).await;
+        assert!(answer.ends_with(&body), "{} bytes came back, or others", answer.len());
+    }
 }
 
 #[tokio::test]
