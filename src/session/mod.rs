@@ -13,6 +13,7 @@
 //! [`Session::wants_input`]; input is used in the order of its arrival, whatever had to wait.
 //! Does not know on which core it lives, and knows no word of a protocol above WebSocket and HTTP.
 
+mod ending;
 mod head;
 mod host;
 mod outbox;
@@ -30,10 +31,10 @@ pub use tunnel::Leftover;
 use std::time::Duration;
 
 use crate::base::Now;
-use crate::dialect::{Context, MessageRef, Undeliverable, binary};
-use crate::wire::websocket::{CloseCode, write_close};
+use crate::wire::websocket::CloseCode;
+use ending::{Closing, Conclusion};
 use head::Head;
-use speaker::{Ending, Speaker};
+use speaker::Ending;
 use stream::Stream;
 use tunnel::Tunnel;
 use websocket::WebSocket;
@@ -76,27 +77,6 @@ enum Stage {
     Stream(Stream),
     Tunnel(Tunnel),
     Closing(Closing),
-}
-
-/// Everything has been said; what remains is to see it sent.
-struct Closing {
-    /// On a WebSocket whose end the server began: reads on, only for the client's Close.
-    awaits: Option<Box<WebSocket>>,
-    /// Received since, and thrown away. Reading on lets the client take our last words before it
-    /// learns that nobody listens; a client that only sends is not listened to for ever.
-    discarded_bytes: usize,
-}
-
-/// How a connection ends.
-enum Conclusion {
-    /// With a Close frame on a WebSocket, plainly elsewhere.
-    End(Ending),
-    /// With the answer to the client's own Close.
-    Answer(Option<CloseCode>),
-    /// On a stream, which has no Close frame: with an ERROR that says so.
-    ShuttingDown,
-    /// Without a word: what had to be said is in the outbox.
-    Hang,
 }
 
 /// What one step of a stage did with the bytes before it.
@@ -240,81 +220,6 @@ impl Session {
         }
     }
 
-    /// A newer connection owns this one's id.
-    pub fn evicted(&mut self, settings: &Settings, host: &mut dyn Host) {
-        self.end_by_dialect(settings, host, binary::Session::evicted);
-    }
-
-    /// A message of this session came back, and its client has been told: publishes that.
-    pub fn returned(&mut self, reference: MessageRef, cause: Undeliverable, host: &mut dyn Host) {
-        let dialect = match &mut self.stage {
-            Stage::WebSocket(websocket) => websocket.dialect(),
-            Stage::Stream(stream) => Some(stream.dialect()),
-            _ => None,
-        };
-        if let Some(sender) = dialect.and_then(|dialect| dialect.client_id()) {
-            host.publish(binary::undeliverable_event(sender, None, reference, cause, host.now()));
-        }
-    }
-
-    /// A defect of ours was caught while this session was served.
-    pub fn failed(&mut self, settings: &Settings, host: &mut dyn Host) {
-        self.end_by_dialect(settings, host, binary::Session::failed);
-        if !self.is_closing() {
-            self.hang(settings, host);
-        }
-    }
-
-    /// The server shuts down.
-    pub fn drain(&mut self, settings: &Settings, host: &mut dyn Host) {
-        match &mut self.stage {
-            Stage::Sniff | Stage::Head(_) => self.hang(settings, host),
-            Stage::Stream(_) => self.conclude(settings, Conclusion::ShuttingDown, host),
-            Stage::WebSocket(_) => {
-                let ending = Ending { code: CloseCode::GOING_AWAY, reason: "Server shutting down" };
-                self.end(settings, ending, host);
-            }
-            // The front ends its exchanges itself.
-            Stage::Tunnel(_) | Stage::Closing(_) => {}
-        }
-    }
-
-    /// The peer does not read: ends the connection with 1013.
-    pub fn cut_slow_consumer(&mut self, settings: &Settings, host: &mut dyn Host) {
-        if !self.is_closing() {
-            self.leave_stage(settings, host);
-            let ending = Ending { code: CloseCode::TRY_AGAIN, reason: "Too slow" };
-            self.finish(Conclusion::End(ending), host);
-        }
-    }
-
-    /// What it has sent to other shards has been answered, or that has taken too long.
-    pub fn fenced(&mut self, host: &mut dyn Host) {
-        if let Some(conclusion) = self.concluding.take() {
-            self.finish(*conclusion, host);
-        }
-    }
-
-    /// The connection is gone, however that came about. Gives up what the session held.
-    pub fn gone(&mut self, settings: &Settings, host: &mut dyn Host) {
-        self.leave_stage(settings, host);
-        self.concluding = None;
-        self.stage = Stage::Closing(Closing { awaits: None, discarded_bytes: 0 });
-    }
-
-    pub fn is_closing(&self) -> bool {
-        matches!(self.stage, Stage::Closing(_))
-    }
-
-    /// Whether, once the outbox is empty, the connection's write side is to be shut.
-    pub fn may_shut_down(&self) -> bool {
-        matches!(&self.stage, Stage::Closing(closing) if closing.awaits.is_none())
-    }
-
-    pub fn is_overdue(&self, settings: &Settings, now: Now) -> bool {
-        self.is_closing() && self.deadline_us(settings).is_some_and(|deadline| deadline <= now.mono_us)
-    }
-
     /// The kernel has taken `bytes` of this connection's output.
     pub fn output_taken(&mut self, bytes: usize, host: &mut dyn Host) {
         if let Stage::Tunnel(_) = &self.stage {
@@ -428,94 +333,5 @@ impl Session {
             self.pings += 1;
             websocket::ping(host);
         }
-    }
-
-    /// Has the dialect say why it ends.
-    fn end_by_dialect(
-        &mut self,
-        settings: &Settings,
-        host: &mut dyn Host,
-        say: fn(&mut binary::Session, &binary::Settings, &mut dyn Context),
-    ) {
-        let (framing, dialect) = match &mut self.stage {
-            Stage::WebSocket(websocket) => (Framing::WebSocket, websocket.dialect()),
-            Stage::Stream(stream) => (Framing::Stream, Some(stream.dialect())),
-            _ => return,
-        };
-        let Some(dialect) = dialect else { return };
-        let mut speaker = Speaker::new(host, framing);
-        say(dialect, &settings.binary, &mut speaker);
-        if let Some(ending) = speaker.ending() {
-            self.end(settings, ending, host);
-        }
-    }
-
-    /// Ends the connection with a Close frame on a WebSocket, plainly elsewhere.
-    fn end(&mut self, settings: &Settings, ending: Ending, host: &mut dyn Host) {
-        self.conclude(settings, Conclusion::End(ending), host);
-    }
-
-    /// Ends the connection after what is in the outbox.
-    fn hang(&mut self, settings: &Settings, host: &mut dyn Host) {
-        self.conclude(settings, Conclusion::Hang, host);
-    }
-
-    /// The id is given up at once; the connection itself lasts until its messages on their way to
-    /// other shards are answered, since their errors belong before the end.
-    fn conclude(&mut self, settings: &Settings, conclusion: Conclusion, host: &mut dyn Host) {
-        if self.concluding.is_some() {
-            return;
-        }
-        self.leave_stage(settings, host);
-        self.backlog = Vec::new();
-        if host.fence() {
-            self.concluding = Some(Box::new(conclusion));
-            self.stage_since_us = host.now().mono_us;
-        } else {
-            self.finish(conclusion, host);
-        }
-    }
-
-    fn finish(&mut self, conclusion: Conclusion, host: &mut dyn Host) {
-        self.concluding = None;
-        let awaits = match (conclusion, std::mem::replace(&mut self.stage, Stage::Sniff)) {
-            (Conclusion::End(ending), Stage::WebSocket(websocket)) => {
-                write_close(host.out(), Some(ending.code), ending.reason);
-                websocket.awaits_close().filter(|_| !self.peer_ended)
-            }
-            (Conclusion::ShuttingDown, Stage::Stream(stream)) => {
-                stream.shutting_down(host);
-                None
-            }
-            (Conclusion::Answer(code), _) => {
-                write_close(host.out(), code, "");
-                None
-            }
-            _ => None,
-        };
-        host.set_speaks(crate::dialect::Speaks::Nothing);
-        self.enter(Stage::Closing(Closing { awaits, discarded_bytes: 0 }), host);
-        self.backlog = Vec::new();
-    }
-
-    fn leave_stage(&mut self, settings: &Settings, host: &mut dyn Host) {
-        match &mut self.stage {
-            Stage::WebSocket(websocket) => websocket.ended(settings, host),
-            Stage::Stream(stream) => stream.ended(settings, host),
-            Stage::Tunnel(tunnel) => tunnel.ended(host),
-            Stage::Sniff | Stage::Head(_) | Stage::Closing(_) => {}
-        }
-    }
-}
-
-impl Closing {
-    fn step(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) -> Step {
-        if let Some(websocket) = &mut self.awaits
-            && websocket.sees_close(settings, bytes, host)
-        {
-            self.awaits = None;
-        }
-        self.discarded_bytes += bytes.len();
-        Step::wait(bytes.len())
     }
 }

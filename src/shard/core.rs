@@ -4,48 +4,40 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::call::Call;
 use super::net::Net;
 use super::port::Admission;
 use super::settings::Parts;
-use super::wheel::{TICK, Wheel};
+use super::wheel::Wheel;
 use super::world::{Deferred, World};
 use crate::base::{NodeId, Now, PeerKey, Slab};
-use crate::dialect::Undeliverable;
-use crate::mesh::{Parcel, TunnelStep};
 use crate::ring::ConnId;
-use crate::session::{self, Host, Leftover, Refusal, Session, Settings};
+use crate::session::{self, Refusal, Session, Settings};
 
 /// Connections over `connections_max` that are still told so, per shard; further ones are closed
 /// without a word.
 const REFUSING_MAX: usize = 64;
-/// What TCP_KEEPIDLE takes.
-const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
-const KEEP_ALIVE_MAX: Duration = Duration::from_secs(32_767);
 /// Connections to listeners for operators (metrics, health), per shard. They do not count against
 /// `connections_max`, so that a full server can still be looked at.
 const OPERATORS_MAX: usize = 64;
-/// Parcels taken from the inbox in one turn.
-const PARCELS_A_TURN_MAX: usize = 4096;
 
 pub struct Shard {
-    settings: Arc<Settings>,
-    world: World,
-    sessions: Slab<Session>,
-    wheel: Wheel,
-    refusing: usize,
-    operators: usize,
-    carrying_out: bool,
+    pub(super) settings: Arc<Settings>,
+    pub(super) world: World,
+    pub(super) sessions: Slab<Session>,
+    pub(super) wheel: Wheel,
+    pub(super) refusing: usize,
+    pub(super) operators: usize,
+    pub(super) carrying_out: bool,
     /// By the ring's number of a listening socket, the listener that it belongs to.
-    listeners: Vec<u16>,
+    pub(super) listeners: Vec<u16>,
     /// Listeners that ended because the machine was short of something.
-    accept_again: Vec<u16>,
-    accept_trouble_reported: bool,
-    drain_until_us: Option<u64>,
-    due: Vec<u32>,
-    gauges_due_us: u64,
+    pub(super) accept_again: Vec<u16>,
+    pub(super) accept_trouble_reported: bool,
+    pub(super) drain_until_us: Option<u64>,
+    pub(super) due: Vec<u32>,
+    pub(super) gauges_due_us: u64,
 }
 
 impl Shard {
@@ -189,42 +181,6 @@ impl Shard {
         self.serve(conn, net, |session, _, call| session.output_taken(taken, call));
     }
 
-    /// The connection's last operation is back.
-    pub fn closed(&mut self, conn: ConnId) {
-        let ConnId { slot, generation } = conn;
-        self.call(conn, |session, settings, call| session.gone(settings, call));
-        if self.sessions.remove(slot, generation).is_none() {
-            return;
-        }
-        self.wheel.disarm(slot);
-        let world = &mut self.world;
-        world.metrics.connections.add(-1);
-        world.shared.open.fetch_sub(1, Ordering::AcqRel);
-        let Some(mut port) = world.ports.remove(slot, generation) else { return };
-        match port.admission {
-            Admission::Client => {
-                world.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            }
-            Admission::Operator => self.operators -= 1,
-            Admission::Refused => self.refusing -= 1,
-        }
-        let mut lost = Vec::new();
-        port.outbox.drop_all(&mut world.spares, |receipt| lost.push(*receipt));
-        for receipt in lost {
-            world.bounce(receipt.from, receipt.reference, Undeliverable::NotConnected);
-        }
-    }
-
-    /// Takes parcels from other nodes. True: more are left for the next turn.
-    pub fn drain_inbox<N: Net>(&mut self, net: &mut N) -> bool {
-        let mesh = Arc::clone(&self.world.mesh);
-        for _ in 0..PARCELS_A_TURN_MAX {
-            let Some(parcel) = mesh.take(self.world.node) else { return false };
-            self.parcel(parcel, net);
-        }
-        true
-    }
-
     /// Does what is due.
     pub fn tick<N: Net>(&mut self, net: &mut N) {
         for listener in std::mem::take(&mut self.accept_again) {
@@ -244,35 +200,6 @@ impl Shard {
         if self.drain_until_us.is_some_and(|until| until <= now.mono_us) {
             self.close_all(net);
         }
-    }
-
-    /// Begins to shut down, once: the clients are told, and everything is closed within the time
-    /// for draining.
-    pub fn begin_drain<N: Net>(&mut self, net: &mut N) {
-        if self.drain_until_us.is_some() {
-            return;
-        }
-        // Two ticks are what it takes to say goodbye.
-        self.drain_until_us = Some(self.world.now.plus(self.world.limits.drain.max(2 * TICK)));
-        for listener in 0..self.listeners.len() as u16 {
-            net.stop_accepting(listener);
-        }
-        for conn in self.connections() {
-            self.serve(conn, net, |session, settings, call| session.drain(settings, call));
-        }
-    }
-
-    pub fn wants_drain(&self) -> bool {
-        self.drain_until_us.is_none() && self.world.draining()
-    }
-
-    /// Nothing is left to do here, or for the other shards. When the time is over, only the sockets
-    /// of this shard are waited for.
-    pub fn is_drained(&self) -> bool {
-        let Some(until_us) = self.drain_until_us else { return false };
-        let all_gone = self.world.shared.open.load(Ordering::Acquire) == 0;
-        let is_over = until_us <= self.world.now.mono_us;
-        self.sessions.is_empty() && (is_over || (all_gone && self.world.outlets.waiting() == 0))
     }
 
     /// Sends what the turn has gathered: one send for each connection, and what other nodes get.
@@ -313,128 +240,12 @@ impl Shard {
         self.world.mesh.fall_asleep(self.world.node)
     }
 
-    /// Nobody lives here any more: parcels for this shard need not wait.
-    pub fn end(&self) {
-        self.world.mesh.end(self.world.node);
-    }
-
     pub fn wake_up(&self) {
         self.world.mesh.wake_up(self.world.node);
     }
 
     pub fn has_mail(&self) -> bool {
         self.world.mesh.depth(self.world.node) > 0
-    }
-
-    /// Lets the session of a connection fail, as a defect of ours would.
-    #[cfg(test)]
-    pub(crate) fn break_session<N: Net>(&mut self, conn: ConnId, net: &mut N) {
-        self.serve(conn, net, |_, _, _| panic!("a defect, planted by a test"));
-    }
-
-    fn parcel<N: Net>(&mut self, parcel: Parcel, net: &mut N) {
-        match parcel {
-            Parcel::Deliver { to, delivery, received_us } => {
-                let delivery = delivery.borrow();
-                let world = &mut self.world;
-                let result = catch_unwind(AssertUnwindSafe(|| world.deliver(to, &delivery, received_us)));
-                let result = result.unwrap_or_else(|_| {
-                    self.world.deferred.push(Deferred::Failed(to));
-                    Err(Undeliverable::NotConnected)
-                });
-                if let Err(cause) = result {
-                    self.world.bounce(delivery.from, delivery.reference(), cause);
-                }
-            }
-            Parcel::Bounce { to, reference, cause } => self.world.bounce(to, reference, cause),
-            Parcel::Fence { peer } => self.world.post(peer.node, Parcel::FenceBack { peer }),
-            Parcel::FenceBack { peer } => {
-                if self.world.fence_back(peer) {
-                    self.serve(conn_of(peer), net, |session, _, call| session.fenced(call));
-                }
-            }
-            Parcel::Evict { peer } => self.world.deferred.push(Deferred::Evict(peer)),
-            Parcel::Tunnel { peer, step } => self.tunnel_step(peer, step, net),
-        }
-        if !self.world.deferred.is_empty() {
-            self.carry_out(net);
-        }
-    }
-
-    fn tunnel_step<N: Net>(&mut self, peer: PeerKey, step: TunnelStep, net: &mut N) {
-        let conn = conn_of(peer);
-        // Steps that were on their way when the tunnel ended mean nothing any more.
-        if !self.sessions.get(conn.slot, conn.generation).is_some_and(Session::is_tunnel) {
-            return;
-        }
-        match step {
-            TunnelStep::Bytes(bytes) => Call::new(&mut self.world, peer).out().extend_from_slice(&bytes),
-            TunnelStep::Credit(bytes) => {
-                self.serve(conn, net, |session, _, _| session.tunnel_credit(bytes as usize));
-            }
-            TunnelStep::End => {
-                self.serve(conn, net, |session, settings, call| session.tunnel_ended(settings, call));
-            }
-            TunnelStep::Reset => self.close_hard(conn, net),
-            TunnelStep::Return(returned) => self.serve(conn, net, |session, settings, call| {
-                let leftover =
-                    Leftover::Returned { received_bytes: returned.received_bytes, rest: &returned.rest };
-                session.tunnel_leftover(settings, leftover, call);
-            }),
-            TunnelStep::Unused(bytes) => self.serve(conn, net, |session, settings, call| {
-                session.tunnel_leftover(settings, Leftover::Unused(&bytes), call);
-            }),
-            // A shard opens tunnels; the front does not.
-            TunnelStep::Open { .. } => {}
-        }
-    }
-
-    /// Carries out what sessions have asked for that reaches beyond themselves.
-    fn carry_out<N: Net>(&mut self, net: &mut N) {
-        if std::mem::replace(&mut self.carrying_out, true) {
-            return;
-        }
-        while !self.world.deferred.is_empty() {
-            for deferred in std::mem::take(&mut self.world.deferred) {
-                match deferred {
-                    Deferred::Failed(key) => self.fail(conn_of(key), net),
-                    Deferred::Evict(key) => {
-                        self.serve(conn_of(key), net, |session, settings, call| {
-                            session.evicted(settings, call);
-                        });
-                    }
-                    Deferred::Returned(key, reference, cause) => {
-                        self.call(conn_of(key), |session, _, call| {
-                            session.returned(reference, cause, call);
-                        });
-                    }
-                    Deferred::Cut(key) => self.cut(conn_of(key), net),
-                    Deferred::Watch(key) => {
-                        let deadline = self.world.now.plus(self.world.limits.slow_consumer);
-                        self.wheel.arm(key.slot, deadline);
-                    }
-                    Deferred::KeepAlive(key) => {
-                        let idle = self.settings.limits.heartbeat_interval;
-                        if !idle.is_zero() {
-                            net.keep_alive(conn_of(key), idle.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX));
-                        }
-                    }
-                    Deferred::OpenTunnel(key) => self.open_tunnel(key, net),
-                    Deferred::Tunnel(key, step) => {
-                        self.world.post(NodeId::FRONT, Parcel::Tunnel { peer: key, step });
-                    }
-                }
-            }
-        }
-        self.carrying_out = false;
-    }
-
-    fn open_tunnel<N: Net>(&mut self, key: PeerKey, net: &mut N) {
-        let Some(session) = self.sessions.get(key.slot, key.generation) else { return };
-        let unknown = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
-        let peer_address = net.peer_address(conn_of(key)).unwrap_or(unknown);
-        let step = TunnelStep::Open { listener: session.listener(), peer_address };
-        self.world.post(NodeId::FRONT, Parcel::Tunnel { peer: key, step });
     }
 
     fn due<N: Net>(&mut self, slot: u32, net: &mut N) {
@@ -456,54 +267,12 @@ impl Shard {
         self.serve(conn, net, |session, settings, call| session.tick(settings, call));
     }
 
-    /// Ends a connection that does not read. Its queue goes back to the senders, so that the Close
-    /// comes next behind what is in flight.
-    fn cut<N: Net>(&mut self, conn: ConnId, net: &mut N) {
-        let world = &mut self.world;
-        let Some(port) = world.ports.get(conn.slot, conn.generation) else { return };
-        if self.sessions.get(conn.slot, conn.generation).is_none_or(Session::is_closing) {
-            return;
-        }
-        world.metrics.slow_consumers_cut.add(1);
-        let mut lost = Vec::new();
-        port.outbox.drop_pending(&mut world.spares, |receipt| lost.push(*receipt));
-        for receipt in lost {
-            world.bounce(receipt.from, receipt.reference, Undeliverable::Full);
-        }
-        self.serve(conn, net, |session, settings, call| session.cut_slow_consumer(settings, call));
-    }
-
-    fn fail<N: Net>(&mut self, conn: ConnId, net: &mut N) {
-        self.world.metrics.panics.add(1);
-        tracing::error!(slot = conn.slot, "a session failed; its connection is closed");
-        let Some(port) = self.world.ports.get(conn.slot, conn.generation) else { return };
-        if std::mem::replace(&mut port.failed, true) {
-            return self.close_hard(conn, net);
-        }
-        self.serve(conn, net, |session, settings, call| session.failed(settings, call));
-    }
-
-    fn close_hard<N: Net>(&mut self, conn: ConnId, net: &mut N) {
-        let Some(port) = self.world.ports.get(conn.slot, conn.generation) else { return };
-        if std::mem::replace(&mut port.closing, true) {
-            return;
-        }
-        self.call(conn, |session, settings, call| session.gone(settings, call));
-        net.close(conn);
-    }
-
-    fn close_all<N: Net>(&mut self, net: &mut N) {
-        for conn in self.connections() {
-            self.close_hard(conn, net);
-        }
-    }
-
-    fn connections(&self) -> Vec<ConnId> {
+    pub(super) fn connections(&self) -> Vec<ConnId> {
         self.sessions.iter().map(|(slot, generation, _)| ConnId { slot, generation }).collect()
     }
 
     /// Calls the session, then does for its connection what follows.
-    fn serve<N: Net>(
+    pub(super) fn serve<N: Net>(
         &mut self,
         conn: ConnId,
         net: &mut N,
@@ -521,7 +290,7 @@ impl Shard {
     }
 
     /// One call of one session. One that panics is closed by [`Shard::carry_out`].
-    fn call(&mut self, conn: ConnId, f: impl FnOnce(&mut Session, &Settings, &mut Call<'_>)) {
+    pub(super) fn call(&mut self, conn: ConnId, f: impl FnOnce(&mut Session, &Settings, &mut Call<'_>)) {
         let ConnId { slot, generation } = conn;
         let Some(session) = self.sessions.get_mut(slot, generation) else { return };
         let settings = &*self.settings;
@@ -536,7 +305,7 @@ impl Shard {
 
     /// Brings the ring in line with what the session and its port want now: reading or not,
     /// shutting down, closing, and the next deadline.
-    fn settle<N: Net>(&mut self, slot: u32, generation: u32, net: &mut N) {
+    pub(super) fn settle<N: Net>(&mut self, slot: u32, generation: u32, net: &mut N) {
         let conn = ConnId { slot, generation };
         loop {
             let World { ports, limits, now, .. } = &mut self.world;
@@ -614,6 +383,6 @@ fn most_reserve(limits: &super::Limits, settings: &session::Settings) -> usize {
     limits.outbox_reserve_bytes.max(settings.limits.message_bytes_max)
 }
 
-fn conn_of(key: PeerKey) -> ConnId {
+pub(super) fn conn_of(key: PeerKey) -> ConnId {
     ConnId { slot: key.slot, generation: key.generation }
 }

@@ -12,7 +12,9 @@
 
 mod call;
 mod core;
+mod ending;
 mod net;
+mod parcels;
 mod port;
 mod run;
 mod settings;

@@ -1,0 +1,125 @@
+//! How connections end, and how the shard does.
+//!
+//! A connection is closed by cancel → join → free: [`Shard::close_hard`] gives up what its session
+//! held and cancels, and when its last operation is back, [`Shard::closed`] answers what was still in
+//! its outbox and frees its slot.
+
+use std::sync::atomic::Ordering;
+
+use super::core::Shard;
+use super::net::Net;
+use super::port::Admission;
+use super::wheel::TICK;
+use crate::dialect::Undeliverable;
+use crate::ring::ConnId;
+use crate::session::Session;
+
+impl Shard {
+    /// Begins to shut down, once: the clients are told, and everything is closed within the time
+    /// for draining.
+    pub fn begin_drain<N: Net>(&mut self, net: &mut N) {
+        if self.drain_until_us.is_some() {
+            return;
+        }
+        // Two ticks are what it takes to say goodbye.
+        self.drain_until_us = Some(self.world.now.plus(self.world.limits.drain.max(2 * TICK)));
+        for listener in 0..self.listeners.len() as u16 {
+            net.stop_accepting(listener);
+        }
+        for conn in self.connections() {
+            self.serve(conn, net, |session, settings, call| session.drain(settings, call));
+        }
+    }
+
+    pub fn wants_drain(&self) -> bool {
+        self.drain_until_us.is_none() && self.world.draining()
+    }
+
+    /// Nothing is left to do here, or for the other shards. When the time is over, only the sockets
+    /// of this shard are waited for.
+    pub fn is_drained(&self) -> bool {
+        let Some(until_us) = self.drain_until_us else { return false };
+        let all_gone = self.world.shared.open.load(Ordering::Acquire) == 0;
+        let is_over = until_us <= self.world.now.mono_us;
+        self.sessions.is_empty() && (is_over || (all_gone && self.world.outlets.waiting() == 0))
+    }
+
+    /// Nobody lives here any more: parcels for this shard need not wait.
+    pub fn end(&self) {
+        self.world.mesh.end(self.world.node);
+    }
+
+    /// The connection's last operation is back.
+    pub fn closed(&mut self, conn: ConnId) {
+        let ConnId { slot, generation } = conn;
+        self.call(conn, |session, settings, call| session.gone(settings, call));
+        if self.sessions.remove(slot, generation).is_none() {
+            return;
+        }
+        self.wheel.disarm(slot);
+        let world = &mut self.world;
+        world.metrics.connections.add(-1);
+        world.shared.open.fetch_sub(1, Ordering::AcqRel);
+        let Some(mut port) = world.ports.remove(slot, generation) else { return };
+        match port.admission {
+            Admission::Client => {
+                world.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            }
+            Admission::Operator => self.operators -= 1,
+            Admission::Refused => self.refusing -= 1,
+        }
+        let mut lost = Vec::new();
+        port.outbox.drop_all(&mut world.spares, |receipt| lost.push(*receipt));
+        for receipt in lost {
+            world.bounce(receipt.from, receipt.reference, Undeliverable::NotConnected);
+        }
+    }
+
+    /// Ends a connection that does not read. Its queue goes back to the senders, so that the Close
+    /// comes next behind what is in flight.
+    pub(super) fn cut<N: Net>(&mut self, conn: ConnId, net: &mut N) {
+        let world = &mut self.world;
+        let Some(port) = world.ports.get(conn.slot, conn.generation) else { return };
+        if self.sessions.get(conn.slot, conn.generation).is_none_or(Session::is_closing) {
+            return;
+        }
+        world.metrics.slow_consumers_cut.add(1);
+        let mut lost = Vec::new();
+        port.outbox.drop_pending(&mut world.spares, |receipt| lost.push(*receipt));
+        for receipt in lost {
+            world.bounce(receipt.from, receipt.reference, Undeliverable::Full);
+        }
+        self.serve(conn, net, |session, settings, call| session.cut_slow_consumer(settings, call));
+    }
+
+    pub(super) fn fail<N: Net>(&mut self, conn: ConnId, net: &mut N) {
+        self.world.metrics.panics.add(1);
+        tracing::error!(slot = conn.slot, "a session failed; its connection is closed");
+        let Some(port) = self.world.ports.get(conn.slot, conn.generation) else { return };
+        if std::mem::replace(&mut port.failed, true) {
+            return self.close_hard(conn, net);
+        }
+        self.serve(conn, net, |session, settings, call| session.failed(settings, call));
+    }
+
+    pub(super) fn close_hard<N: Net>(&mut self, conn: ConnId, net: &mut N) {
+        let Some(port) = self.world.ports.get(conn.slot, conn.generation) else { return };
+        if std::mem::replace(&mut port.closing, true) {
+            return;
+        }
+        self.call(conn, |session, settings, call| session.gone(settings, call));
+        net.close(conn);
+    }
+
+    pub(super) fn close_all<N: Net>(&mut self, net: &mut N) {
+        for conn in self.connections() {
+            self.close_hard(conn, net);
+        }
+    }
+
+    /// Lets the session of a connection fail, as a defect of ours would.
+    #[cfg(test)]
+    pub(crate) fn break_session<N: Net>(&mut self, conn: ConnId, net: &mut N) {
+        self.serve(conn, net, |_, _, _| panic!("a defect, planted by a test"));
+    }
+}
