@@ -41,6 +41,9 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
     let shards = s.size("shards", 0, 0..=SHARDS_MAX as u64);
     let message_rate = s.integer("message_rate", 0, 0..=u64::from(u32::MAX)) as u32;
     let heartbeat = s.duration("heartbeat_interval", Unit::Seconds, 30 * SECOND, Duration::ZERO..=DAY);
+    // Read first: what stands in it is by default no larger than the outbox itself.
+    let outbox_hard_bytes = s.size("outbox_hard_bytes", 1 << 20, OUTBOX_HARD_BYTES_MIN..=1 << 30);
+    let within_outbox = outbox_hard_bytes.min(262_144) as u64;
     let settings = Server {
         shards: (shards > 0).then_some(shards),
         pin_shards: s.flag("pin_shards").unwrap_or(true),
@@ -72,8 +75,8 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
             Duration::from_millis(200),
             Duration::from_millis(1)..=MINUTE,
         ),
-        outbox_soft_bytes: s.size("outbox_soft_bytes", 262_144, 4096..=1 << 30),
-        outbox_hard_bytes: s.size("outbox_hard_bytes", 1 << 20, OUTBOX_HARD_BYTES_MIN..=1 << 30),
+        outbox_soft_bytes: s.size("outbox_soft_bytes", within_outbox, 4096..=1 << 30),
+        outbox_hard_bytes,
         outbox_reserve_bytes: s.size("outbox_reserve_bytes", 262_144, 4096..=1 << 30),
         slow_consumer_timeout: s.duration(
             "slow_consumer_seconds",
@@ -81,7 +84,7 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
             10 * SECOND,
             LIMIT_MIN..=DAY,
         ),
-        tunnel_window_bytes: s.size("tunnel_window_bytes", 262_144, 16_384..=1 << 26),
+        tunnel_window_bytes: s.size("tunnel_window_bytes", within_outbox, 16_384..=1 << 26),
         receive_buffers: s.integer("receive_buffers", 256, 16..=32_768) as u16,
         receive_buffer_bytes: s.size("receive_buffer_bytes", 32_768, 2048..=1 << 20),
     };

@@ -494,6 +494,8 @@ fn limits_that_contradict_each_other_are_refused() {
     assert_eq!(settings.server.hold, Duration::from_millis(100));
     assert_eq!(settings.server.heartbeat_interval, None);
     assert_eq!(settings.server.shards, Some(2));
+    let small = loaded("[server]\noutbox_hard_bytes = 200000").server;
+    assert_eq!((small.outbox_soft_bytes, small.tunnel_window_bytes), (200_000, 200_000));
 }
 
 #[test]
