@@ -5,18 +5,12 @@
 //! The world of the simulator has costs of its own, such as copying what a client writes;
 //! `idle_turn` shows what a turn costs in which nothing happens.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sigmux::auth::{Authenticator, Credentials};
-use sigmux::base::RealmId;
-use sigmux::dialect::binary;
-use sigmux::hub::OnDuplicate;
-use sigmux::sim::{ClientId, Sim, Size};
+use sigmux::sim::{self, ClientId, Sim, Size};
 use sigmux::wire::frame::write_frame;
 use sigmux::wire::websocket::unmask;
-use sigmux::{mesh, session, shard};
 
 const OFFER_SDP: &str = include_str!("../tests/vectors/offer.sdp");
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -77,7 +71,7 @@ fn relayed(criterion: &mut Criterion) {
 
 fn world(shards: usize) -> Sim {
     let size = Size { shards, inbox_messages_max: 1024, events_max: 1024, seed: 1 };
-    Sim::new(&size, settings(), &limits())
+    Sim::new(&size, sim::settings(), &sim::limits())
 }
 
 fn log_in(sim: &mut Sim, shard: usize, id: &str) -> ClientId {
@@ -116,39 +110,4 @@ fn message(message_type: u8, payload: &str) -> Vec<u8> {
     out.extend_from_slice(&KEY);
     out.extend_from_slice(&frame);
     out
-}
-
-fn limits() -> shard::Limits {
-    shard::Limits {
-        connections_max: 100,
-        outbox_soft_bytes: 256 << 10,
-        outbox_hard_bytes: 1 << 20,
-        outbox_reserve_bytes: 256 << 10,
-        slow_consumer: Duration::from_secs(10),
-        drain: Duration::from_secs(10),
-        mesh: mesh::Limits { overflow_messages_max: 65_536, hold_us: 200_000 },
-    }
-}
-
-fn settings() -> session::Settings {
-    session::Settings {
-        listeners: vec![session::Listener { binary: true, ..session::Listener::default() }],
-        binary: binary::Settings {
-            realm: RealmId(0),
-            stamp_sender: true,
-            on_duplicate: OnDuplicate::Replace,
-            auth: Arc::new(Authenticator::new(&Credentials::None)),
-            message_rate: 0,
-        },
-        limits: session::Limits {
-            first_message: Duration::from_secs(10),
-            head: Duration::from_secs(10),
-            head_bytes_max: 16 << 10,
-            message_bytes_max: 1 << 20,
-            heartbeat_interval: Duration::from_secs(30),
-            session_timeout: Duration::from_secs(3600),
-            close: Duration::from_secs(5),
-            tunnel_window_bytes: 256 << 10,
-        },
-    }
 }

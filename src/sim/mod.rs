@@ -13,14 +13,54 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::base::{Entropy, NodeId, Now};
-use crate::hub::Directory;
-use crate::mesh::Mesh;
+use crate::auth::{Authenticator, Credentials};
+use crate::base::{Entropy, NodeId, Now, RealmId};
+use crate::dialect::binary;
+use crate::hub::{Directory, OnDuplicate};
+use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, ShardMetrics};
 use crate::session;
 use crate::shard::{Limits, Parts, Shard, Shared, TICK};
 pub use wires::ClientId;
 use wires::Wires;
+
+/// What a world of the binary dialect needs: everyone may log in, and times are those of the shipped
+/// configuration.
+pub fn settings() -> session::Settings {
+    session::Settings {
+        listeners: vec![session::Listener { binary: true, ..session::Listener::default() }],
+        binary: binary::Settings {
+            realm: RealmId(0),
+            stamp_sender: true,
+            on_duplicate: OnDuplicate::Replace,
+            auth: Arc::new(Authenticator::new(&Credentials::None)),
+            message_rate: 0,
+        },
+        limits: session::Limits {
+            first_message: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            head_bytes_max: 16 << 10,
+            message_bytes_max: 1 << 20,
+            heartbeat_interval: Duration::from_secs(30),
+            session_timeout: Duration::from_secs(3600),
+            close: Duration::from_secs(5),
+            tunnel_window_bytes: 64 << 10,
+        },
+    }
+}
+
+/// Tight ones, so that a few hundred messages reach them.
+pub fn limits() -> Limits {
+    Limits {
+        connections_max: 100,
+        outbox_soft_bytes: 64 << 10,
+        outbox_hard_bytes: 128 << 10,
+        outbox_reserve_bytes: 64 << 10,
+        slow_consumer: Duration::from_secs(5),
+        drain: Duration::from_secs(2),
+        mesh: mesh::Limits { overflow_messages_max: 64, hold_us: 200_000 },
+    }
+}
 
 /// Turns after which a world that does not come to rest is taken for a defect.
 const TURNS_MAX: usize = 100_000;

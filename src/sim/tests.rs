@@ -1,53 +1,12 @@
 //! Promises of the shards that sockets make hard to show: what happens at exactly which moment.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::auth::{Authenticator, Credentials};
-use crate::base::RealmId;
-use crate::dialect::binary;
-use crate::hub::OnDuplicate;
-use crate::mesh;
 use crate::wire::frame::{HEADER_BYTES, streaming, write_frame};
 
 const OFFER: u8 = 0x10;
 const ERROR: u8 = 0xFF;
-
-fn limits() -> Limits {
-    Limits {
-        connections_max: 100,
-        outbox_soft_bytes: 64 << 10,
-        outbox_hard_bytes: 128 << 10,
-        outbox_reserve_bytes: 64 << 10,
-        slow_consumer: Duration::from_secs(5),
-        drain: Duration::from_secs(2),
-        mesh: mesh::Limits { overflow_messages_max: 64, hold_us: 200_000 },
-    }
-}
-
-fn settings() -> session::Settings {
-    session::Settings {
-        listeners: vec![session::Listener { binary: true, ..session::Listener::default() }],
-        binary: binary::Settings {
-            realm: RealmId(0),
-            stamp_sender: true,
-            on_duplicate: OnDuplicate::Replace,
-            auth: Arc::new(Authenticator::new(&Credentials::None)),
-            message_rate: 0,
-        },
-        limits: session::Limits {
-            first_message: Duration::from_secs(10),
-            head: Duration::from_secs(10),
-            head_bytes_max: 16 << 10,
-            message_bytes_max: 1 << 20,
-            heartbeat_interval: Duration::from_secs(30),
-            session_timeout: Duration::from_secs(3600),
-            close: Duration::from_secs(5),
-            tunnel_window_bytes: 64 << 10,
-        },
-    }
-}
 
 fn world(shards: usize, inbox_messages_max: usize) -> Sim {
     world_with(shards, inbox_messages_max, &limits())

@@ -1,17 +1,7 @@
 //! Clients that are connected to a simulated engine.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use super::super::websocket::write_client_frame;
-use crate::auth::{Authenticator, Credentials};
-use crate::base::RealmId;
-use crate::dialect::binary;
-use crate::hub::OnDuplicate;
-use crate::mesh;
-use crate::session;
-use crate::shard::Limits;
-use crate::sim::{ClientId, Sim, Size};
+use crate::sim::{self, ClientId, Sim, Size};
 use crate::wire::cbor::{write_map_head, write_text};
 use crate::wire::frame::write_frame;
 
@@ -78,7 +68,7 @@ pub struct World {
 impl World {
     pub fn new() -> World {
         let size = Size { shards: SHARDS, inbox_messages_max: 64, events_max: 4096, seed: 1 };
-        World { sim: Sim::new(&size, settings(), &limits()), connected_ids: Vec::new() }
+        World { sim: Sim::new(&size, sim::settings(), &sim::limits()), connected_ids: Vec::new() }
     }
 
     pub fn open(&mut self, shard: usize, transport: Transport) -> Peer {
@@ -235,39 +225,4 @@ fn server_message<'a>(rest: &mut &'a [u8]) -> (u8, &'a [u8]) {
     };
     *rest = &bytes[start + length..];
     (bytes[0], &bytes[start..start + length])
-}
-
-fn limits() -> Limits {
-    Limits {
-        connections_max: 16,
-        outbox_soft_bytes: 64 << 10,
-        outbox_hard_bytes: 128 << 10,
-        outbox_reserve_bytes: 64 << 10,
-        slow_consumer: Duration::from_secs(5),
-        drain: Duration::from_secs(2),
-        mesh: mesh::Limits { overflow_messages_max: 64, hold_us: 200_000 },
-    }
-}
-
-fn settings() -> session::Settings {
-    session::Settings {
-        listeners: vec![session::Listener { binary: true, ..session::Listener::default() }],
-        binary: binary::Settings {
-            realm: RealmId(0),
-            stamp_sender: true,
-            on_duplicate: OnDuplicate::Replace,
-            auth: Arc::new(Authenticator::new(&Credentials::None)),
-            message_rate: 0,
-        },
-        limits: session::Limits {
-            first_message: Duration::from_secs(10),
-            head: Duration::from_secs(10),
-            head_bytes_max: 16 << 10,
-            message_bytes_max: 1 << 20,
-            heartbeat_interval: Duration::from_secs(30),
-            session_timeout: Duration::from_secs(3600),
-            close: Duration::from_secs(5),
-            tunnel_window_bytes: 64 << 10,
-        },
-    }
 }
