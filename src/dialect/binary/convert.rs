@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
+use super::fields::SENDER;
 use super::form::{Form, PayloadType};
 use super::message;
-use super::signal::{SENDER, Signal};
+use super::signal::Signal;
 use crate::dialect::Undeliverable;
 use crate::wire::cbor;
 use crate::wire::frame::PAYLOAD_BYTES_MAX;

@@ -13,9 +13,11 @@
 
 use super::codes::MessageType;
 use super::form::PayloadType;
-use super::signal::SENDER;
 use crate::wire::cbor;
 use crate::wire::json::{self, Span};
+
+/// By which a target learns who has sent a signal.
+pub(super) const SENDER: &str = "sender_client_id";
 
 /// Why a payload was refused, in words for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

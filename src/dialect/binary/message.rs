@@ -14,9 +14,9 @@
 use std::borrow::Cow;
 
 use super::codes::MessageType;
-use super::fields::{self, Malformed};
+use super::fields::{self, Malformed, SENDER};
 use super::form::{Form, PayloadType};
-use super::signal::{Head, SENDER};
+use super::signal::Head;
 use crate::base::Redacted;
 use crate::wire::cbor;
 use crate::wire::frame::Frame;

@@ -14,15 +14,13 @@
 
 use super::codes::MessageType;
 use super::convert;
-use super::fields;
+use super::fields::{self, SENDER};
 use super::form::{Form, PayloadType};
 use super::message::CLIENT_ID_BYTES_MAX;
 use crate::dialect::{MessageLabel, MessageRef, Undeliverable};
 use crate::wire::cbor;
 use crate::wire::frame::{self, HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use crate::wire::json::{self, Span};
-
-pub(super) const SENDER: &str = "sender_client_id";
 
 /// Where everything stands in the payload. The spans of objects are empty for binary and text.
 #[derive(Clone, Copy, Debug)]
