@@ -49,7 +49,8 @@ async fn ten_thousand_rounds_of_bad_input_leave_no_descriptor_and_no_memory_behi
     let last_kib = pss_kib(&server);
     println!("descriptors {descriptors}; proportional memory {first_kib} KiB, then {last_kib} KiB");
     let growth = (last_kib as f64 - first_kib as f64) / first_kib as f64;
-    assert!(growth.abs() <= 0.02, "proportional memory went from {first_kib} KiB to {last_kib} KiB");
+    // Less than after the warm-up, which is the largest crowd, is no leak.
+    assert!(growth <= 0.02, "proportional memory went from {first_kib} KiB to {last_kib} KiB");
     bystanders.lock().await.talk().await;
 }
 

@@ -92,11 +92,12 @@ async fn with_reject_the_newcomer_is_told_409_and_the_older_notices_nothing() {
 #[tokio::test]
 async fn with_reject_an_id_is_free_once_its_connection_is_gone() {
     let server = Setup::new().section("[binary]\non_duplicate = 'reject'").start().await;
-    for via in Via::BOTH {
-        drop(Client::login(server.main(), via, Form::FlatJson, "alice").await);
+    // An id for each, since the second would find the first one's last connection still going.
+    for (via, id) in Via::BOTH.into_iter().zip(["alice", "bob"]) {
+        drop(Client::login(server.main(), via, Form::FlatJson, id).await);
         until("the id is free", async || {
             let mut again = Client::open(server.main(), via).await;
-            again.send(&Form::FlatJson.connect("alice", &token_of("alice"))).await;
+            again.send(&Form::FlatJson.connect(id, &token_of(id))).await;
             let answer = again.frame().await;
             (answer.kind == CONNECT_ACK).then_some(())
         })
