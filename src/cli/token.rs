@@ -5,9 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::auth::{self, Credentials};
 use crate::config::Settings;
+use crate::dialect::binary::is_client_id;
 
 /// The token, or why there is none. A note goes to `err` where this server would not take it.
 pub(super) fn mint(settings: &Settings, client_id: &str, err: &mut impl Write) -> Result<String, String> {
+    if !is_client_id(client_id) {
+        return Err("a client id has 1 to 255 bytes and no control characters".to_owned());
+    }
     let auth = &settings.auth;
     let Some(secret) = &auth.token_secret else {
         return Err(format!(

@@ -12,7 +12,31 @@ pub struct Event {
     pub client_id: String,
     pub unix_ms: u64,
     /// Further fields, already safe to print.
-    pub details: Vec<(&'static str, String)>,
+    pub details: Vec<(&'static str, Detail)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    Text(String),
+    Number(u64),
+}
+
+impl From<&str> for Detail {
+    fn from(text: &str) -> Detail {
+        Detail::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Detail {
+    fn from(text: String) -> Detail {
+        Detail::Text(text)
+    }
+}
+
+impl From<u64> for Detail {
+    fn from(number: u64) -> Detail {
+        Detail::Number(number)
+    }
 }
 
 /// Events from all shards on their way to the publisher. Bounded, and never waited for: what does

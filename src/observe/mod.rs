@@ -8,6 +8,6 @@ mod event;
 mod metrics;
 mod prometheus;
 
-pub use event::{Event, EventQueue};
+pub use event::{Detail, Event, EventQueue};
 pub use metrics::{Counter, Gauge, LABELS_MAX, LatencyRecorder, ShardMetrics};
 pub use prometheus::{Labels, Snapshot, render};

@@ -15,8 +15,8 @@ use tokio_uring::fs::{File, OpenOptions};
 use super::sink::{Lost, Sink, Written, write_json};
 use crate::observe::Event;
 
-/// Client ids are in it: for the owner, and for a group that collects logs.
-const MODE: u32 = 0o640;
+/// Client ids are in it: for the owner alone.
+const MODE: u32 = 0o600;
 /// What else lies in the data folder is the owner's alone.
 const FOLDER_MODE: u32 = 0o700;
 

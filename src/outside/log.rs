@@ -1,6 +1,6 @@
 //! Events among the log's other lines.
 
-use super::sink::{Sink, Written, timestamp};
+use super::sink::{Sink, Written, details_json, timestamp};
 use crate::observe::Event;
 
 /// Events of one batch that are written at level info; a flood of them goes on at level debug.
@@ -22,7 +22,7 @@ impl Sink for LogSink {
                     target: "sigmux::event",
                     client_id = event.client_id.as_str(),
                     at = timestamp(event.unix_ms).as_str(),
-                    details = details(event).as_str(),
+                    details = details_json(event).as_str(),
                     "{}", event.event_type
                 );
             } else {
@@ -30,17 +30,11 @@ impl Sink for LogSink {
                     target: "sigmux::event",
                     client_id = event.client_id.as_str(),
                     at = timestamp(event.unix_ms).as_str(),
-                    details = details(event).as_str(),
+                    details = details_json(event).as_str(),
                     "{}", event.event_type
                 );
             }
         }
         Box::pin(std::future::ready(Ok(())))
     }
-}
-
-/// `name=value` pairs, in their order.
-fn details(event: &Event) -> String {
-    let pairs: Vec<String> = event.details.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    pairs.join(" ")
 }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, TimePrecision};
 
-use crate::observe::Event;
+use crate::observe::{Detail, Event};
 
 /// RFC 3339 with milliseconds, always three digits of them.
 const TIMESTAMP: EncodedConfig = Config::DEFAULT
@@ -43,12 +43,33 @@ pub(super) fn write_json(event: &Event, out: &mut Vec<u8>) {
         map.serialize_entry("event_type", event.event_type)?;
         map.serialize_entry("client_id", &event.client_id)?;
         map.serialize_entry("timestamp", &timestamp(event.unix_ms))?;
-        for (name, value) in &event.details {
-            map.serialize_entry(name, value)?;
-        }
+        serialize_details(event, &mut map)?;
         map.end()
     })();
     written.expect("strings under strings are valid JSON, and a Vec takes everything");
+}
+
+/// `{"name":value,…}`, for a log line that takes one field.
+pub(super) fn details_json(event: &Event) -> String {
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::new(&mut out);
+    let written = (|| {
+        let mut map = serializer.serialize_map(Some(event.details.len()))?;
+        serialize_details(event, &mut map)?;
+        map.end()
+    })();
+    written.expect("strings and numbers under strings are valid JSON, and a Vec takes everything");
+    String::from_utf8(out).expect("JSON is UTF-8")
+}
+
+fn serialize_details<M: SerializeMap>(event: &Event, map: &mut M) -> Result<(), M::Error> {
+    for (name, value) in &event.details {
+        match value {
+            Detail::Text(text) => map.serialize_entry(name, text)?,
+            Detail::Number(number) => map.serialize_entry(name, number)?,
+        }
+    }
+    Ok(())
 }
 
 /// As RFC 3339. A time beyond the year 9999 is shown as the epoch.

@@ -28,9 +28,35 @@ pub(super) enum Conclusion {
     Answer(Option<CloseCode>),
     /// On a stream, which has no Close frame: with an ERROR that says so.
     ShuttingDown,
+    /// A stream that was silent for too long.
+    TimedOut,
     /// Without a word: what had to be said is in the outbox.
     Hang,
 }
+
+impl Conclusion {
+    /// The word for it in the event that tells of the session's end.
+    fn cause(&self) -> &'static str {
+        match self {
+            Conclusion::End(ending) => match ending.code {
+                CloseCode::GOING_AWAY => "shutdown",
+                CloseCode::TRY_AGAIN => "slow_consumer",
+                CloseCode::PROTOCOL_ERROR | CloseCode::INVALID_PAYLOAD | CloseCode::TOO_BIG => {
+                    "protocol_error"
+                }
+                _ if *ending == HEARTBEAT_TIMEOUT => "heartbeat_timeout",
+                _ if *ending == SESSION_TIMEOUT => "session_timeout",
+                _ => "connection_closed",
+            },
+            Conclusion::ShuttingDown => "shutdown",
+            Conclusion::TimedOut => "session_timeout",
+            Conclusion::Answer(_) | Conclusion::Hang => "connection_closed",
+        }
+    }
+}
+
+pub(super) const HEARTBEAT_TIMEOUT: Ending = Ending { code: CloseCode::POLICY, reason: "Heartbeat timeout" };
+pub(super) const SESSION_TIMEOUT: Ending = Ending { code: CloseCode::POLICY, reason: "Session timeout" };
 
 impl Session {
     /// A newer connection owns this one's id.
@@ -75,9 +101,9 @@ impl Session {
     /// The peer does not read: ends the connection with 1013.
     pub fn cut_slow_consumer(&mut self, settings: &Settings, host: &mut dyn Host) {
         if !self.is_closing() {
-            self.leave_stage(settings, host);
-            let ending = Ending { code: CloseCode::TRY_AGAIN, reason: "Too slow" };
-            self.finish(Conclusion::End(ending), host);
+            let conclusion = Conclusion::End(Ending { code: CloseCode::TRY_AGAIN, reason: "Too slow" });
+            self.leave_stage(settings, conclusion.cause(), host);
+            self.finish(conclusion, host);
         }
     }
 
@@ -90,7 +116,7 @@ impl Session {
 
     /// The connection is gone, however that came about. Gives up what the session held.
     pub fn gone(&mut self, settings: &Settings, host: &mut dyn Host) {
-        self.leave_stage(settings, host);
+        self.leave_stage(settings, "connection_lost", host);
         self.concluding = None;
         self.stage = Stage::Closing(Closing { awaits: None, discarded_bytes: 0 });
     }
@@ -144,7 +170,7 @@ impl Session {
         if self.concluding.is_some() {
             return;
         }
-        self.leave_stage(settings, host);
+        self.leave_stage(settings, conclusion.cause(), host);
         self.backlog = Vec::new();
         if host.fence() {
             self.concluding = Some(Box::new(conclusion));
@@ -176,10 +202,10 @@ impl Session {
         self.backlog = Vec::new();
     }
 
-    pub(super) fn leave_stage(&mut self, settings: &Settings, host: &mut dyn Host) {
+    fn leave_stage(&mut self, settings: &Settings, cause: &str, host: &mut dyn Host) {
         match &mut self.stage {
-            Stage::WebSocket(websocket) => websocket.ended(settings, host),
-            Stage::Stream(stream) => stream.ended(settings, host),
+            Stage::WebSocket(websocket) => websocket.ended(settings, cause, host),
+            Stage::Stream(stream) => stream.ended(settings, cause, host),
             Stage::Tunnel(tunnel) => tunnel.ended(host),
             Stage::Sniff | Stage::Head(_) | Stage::Closing(_) => {}
         }

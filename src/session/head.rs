@@ -58,7 +58,8 @@ impl Head {
                 return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
             }
         };
-        if refusal.is_some() || host.draining() {
+        // What operators ask is answered by the front to the last.
+        if refusal.is_some() || (host.draining() && listener.serves_websockets()) {
             let body: &[u8] = match refusal {
                 Some(Refusal::Full) => b"the server has as many connections as it may\n",
                 Some(Refusal::Draining) | None => b"the server is shutting down\n",

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crate::base::Now;
 use crate::wire::websocket::CloseCode;
-use ending::{Closing, Conclusion};
+use ending::{Closing, Conclusion, HEARTBEAT_TIMEOUT, SESSION_TIMEOUT};
 use head::Head;
 use speaker::Ending;
 use stream::Stream;
@@ -187,7 +187,7 @@ impl Session {
             }
             Stage::Stream(stream) if stream.is_undecided() => self.hang(settings, host),
             Stage::WebSocket(_) => self.websocket_silence(settings, now, host),
-            Stage::Stream(_) => self.hang(settings, host),
+            Stage::Stream(_) => self.conclude(settings, Conclusion::TimedOut, host),
             Stage::Tunnel(_) => {}
             // The shard asks `is_overdue` and closes hard.
             Stage::Closing(_) => {}
@@ -326,9 +326,9 @@ impl Session {
         let reached = |limit: Duration| !limit.is_zero() && silent_us >= limit.as_micros() as u64;
         let interval = settings.limits.heartbeat_interval;
         if reached(settings.limits.session_timeout) {
-            self.end(settings, Ending { code: CloseCode::POLICY, reason: "Session timeout" }, host);
+            self.end(settings, SESSION_TIMEOUT, host);
         } else if reached(interval * websocket::SILENT_INTERVALS_MAX) {
-            self.end(settings, Ending { code: CloseCode::POLICY, reason: "Heartbeat timeout" }, host);
+            self.end(settings, HEARTBEAT_TIMEOUT, host);
         } else {
             self.pings += 1;
             websocket::ping(host);

@@ -43,8 +43,8 @@ impl Stream {
         host.count_sent(binary::ERROR_MESSAGE_LABEL);
     }
 
-    pub fn ended(&mut self, settings: &Settings, host: &mut dyn Host) {
+    pub fn ended(&mut self, settings: &Settings, cause: &str, host: &mut dyn Host) {
         let mut speaker = Speaker::new(host, Framing::Stream);
-        self.dialect.ended(&settings.binary, &mut speaker);
+        self.dialect.ended(&settings.binary, cause, &mut speaker);
     }
 }

@@ -103,10 +103,10 @@ impl WebSocket {
         }
     }
 
-    pub fn ended(&mut self, settings: &Settings, host: &mut dyn Host) {
+    pub fn ended(&mut self, settings: &Settings, cause: &str, host: &mut dyn Host) {
         if let Dialect::Binary(dialect) = &mut self.speaks {
             let mut speaker = Speaker::new(host, Framing::WebSocket);
-            dialect.ended(&settings.binary, &mut speaker);
+            dialect.ended(&settings.binary, cause, &mut speaker);
         }
     }
 

@@ -36,6 +36,9 @@ pub struct Shard {
     pub(super) accept_again: Vec<u16>,
     pub(super) accept_trouble_reported: bool,
     pub(super) drain_until_us: Option<u64>,
+    /// The clients are gone, or their time is over: nobody is accepted any more, and everybody who
+    /// is left is closed.
+    pub(super) drain_is_ending: bool,
     pub(super) due: Vec<u32>,
     pub(super) gauges_due_us: u64,
 }
@@ -56,6 +59,7 @@ impl Shard {
             accept_again: Vec::new(),
             accept_trouble_reported: false,
             drain_until_us: None,
+            drain_is_ending: false,
             due: Vec::new(),
             gauges_due_us: 0,
         }
@@ -76,10 +80,10 @@ impl Shard {
         world.metrics.connections_accepted.add(1);
         let is_for_operators = !self.settings.listeners[usize::from(listener)].serves_websockets();
         let limit = world.limits.connections_max;
-        let (admission, refusal) = if world.draining() {
-            (Admission::Refused, Some(Refusal::Draining))
-        } else if is_for_operators && self.operators < OPERATORS_MAX {
+        let (admission, refusal) = if is_for_operators && self.operators < OPERATORS_MAX {
             (Admission::Operator, None)
+        } else if world.draining() {
+            (Admission::Refused, Some(Refusal::Draining))
         } else if !is_for_operators && world.shared.connections.fetch_add(1, Ordering::Relaxed) < limit {
             (Admission::Client, None)
         } else {
@@ -102,7 +106,9 @@ impl Shard {
         let (slot, generation) = self.sessions.insert(Session::new(listener, refusal, world.now));
         world.ports.open(slot, generation, admission);
         world.metrics.connections.add(1);
-        world.shared.open.fetch_add(1, Ordering::AcqRel);
+        if admission != Admission::Operator {
+            world.shared.clients_open.fetch_add(1, Ordering::AcqRel);
+        }
         net.open(socket, ConnId { slot, generation });
         self.settle(slot, generation, net);
     }
@@ -197,9 +203,7 @@ impl Shard {
             self.gauges_due_us = now.mono_us + 1_000_000;
             self.measure();
         }
-        if self.drain_until_us.is_some_and(|until| until <= now.mono_us) {
-            self.close_all(net);
-        }
+        self.drain_tick(net);
     }
 
     /// Sends what the turn has gathered: one send for each connection, and what other nodes get.

@@ -12,7 +12,7 @@ use super::port::Admission;
 use super::wheel::TICK;
 use crate::dialect::Undeliverable;
 use crate::ring::ConnId;
-use crate::session::Session;
+use crate::session::{Listener, Session};
 
 impl Shard {
     /// Begins to shut down, once: the clients are told, and everything is closed within the time
@@ -23,25 +23,44 @@ impl Shard {
         }
         // Two ticks are what it takes to say goodbye.
         self.drain_until_us = Some(self.world.now.plus(self.world.limits.drain.max(2 * TICK)));
-        for listener in 0..self.listeners.len() as u16 {
-            net.stop_accepting(listener);
-        }
+        self.stop_accepting(net, |listener| listener.serves_websockets());
         for conn in self.connections() {
-            self.serve(conn, net, |session, settings, call| session.drain(settings, call));
+            let port = self.world.ports.get(conn.slot, conn.generation);
+            if port.is_some_and(|port| port.admission != Admission::Operator) {
+                self.serve(conn, net, |session, settings, call| session.drain(settings, call));
+            }
         }
+    }
+
+    /// Ends the drain when the clients of all shards are gone, or when its time is over.
+    pub(super) fn drain_tick<N: Net>(&mut self, net: &mut N) {
+        let Some(until_us) = self.drain_until_us else { return };
+        let clients_open = self.world.shared.clients_open.load(Ordering::Acquire);
+        let is_done = clients_open == 0 && self.world.outlets.waiting() == 0;
+        if !is_done && self.world.now.mono_us < until_us {
+            return;
+        }
+        if !std::mem::replace(&mut self.drain_is_ending, true) {
+            self.stop_accepting(net, |_| true);
+        }
+        self.close_all(net);
     }
 
     pub fn wants_drain(&self) -> bool {
         self.drain_until_us.is_none() && self.world.draining()
     }
 
-    /// Nothing is left to do here, or for the other shards. When the time is over, only the sockets
-    /// of this shard are waited for.
+    /// Nothing is left to do here, or for the other shards.
     pub fn is_drained(&self) -> bool {
-        let Some(until_us) = self.drain_until_us else { return false };
-        let all_gone = self.world.shared.open.load(Ordering::Acquire) == 0;
-        let is_over = until_us <= self.world.now.mono_us;
-        self.sessions.is_empty() && (is_over || (all_gone && self.world.outlets.waiting() == 0))
+        self.drain_is_ending && self.sessions.is_empty()
+    }
+
+    fn stop_accepting<N: Net>(&self, net: &mut N, which: impl Fn(&Listener) -> bool) {
+        for (listening, &listener) in self.listeners.iter().enumerate() {
+            if which(&self.settings.listeners[usize::from(listener)]) {
+                net.stop_accepting(listening as u16);
+            }
+        }
     }
 
     /// Nobody lives here any more: parcels for this shard need not wait.
@@ -59,7 +78,6 @@ impl Shard {
         self.wheel.disarm(slot);
         let world = &mut self.world;
         world.metrics.connections.add(-1);
-        world.shared.open.fetch_sub(1, Ordering::AcqRel);
         let Some(mut port) = world.ports.remove(slot, generation) else { return };
         match port.admission {
             Admission::Client => {
@@ -67,6 +85,9 @@ impl Shard {
             }
             Admission::Operator => self.operators -= 1,
             Admission::Refused => self.refusing -= 1,
+        }
+        if port.admission != Admission::Operator {
+            world.shared.clients_open.fetch_sub(1, Ordering::AcqRel);
         }
         let mut lost = Vec::new();
         port.outbox.drop_all(&mut world.spares, |receipt| lost.push(*receipt));

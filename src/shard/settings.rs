@@ -34,9 +34,10 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// Connections that are served.
     pub connections: AtomicUsize,
-    /// Connections that are open, those that are refused or closing too. A shard that drains stays
-    /// for the others' sake until there are none: it answers fences, and takes what comes back.
-    pub open: AtomicUsize,
+    /// Connections of clients that are open, those that are refused or closing too. A shard that
+    /// drains stays for the others' sake until there are none: it answers fences, and takes what
+    /// comes back. Meanwhile operators can watch.
+    pub clients_open: AtomicUsize,
 }
 
 /// Everything that a shard is given.

@@ -17,6 +17,8 @@ async fn events_are_appended_to_a_file_in_a_folder_made_at_first_need() {
 
     let mut alice = Client::login(server.main(), Via::WebSocket, Form::FlatJson, "alice").await;
     alice.refused(&alice.form.signal(OFFER, "nobody", "v=0 a secret SDP"), 404).await;
+    // SDP where the target belongs is no id.
+    alice.refused(&alice.form.signal(OFFER, "v=0\r\no=- a secret SDP", "x"), 404).await;
     alice.leave().await;
     let mut mallory = Client::open(server.main(), Via::Tcp).await;
     mallory.refused(&Form::FlatJson.connect("mallory", "a bad token"), 401).await;
@@ -33,7 +35,9 @@ async fn events_are_appended_to_a_file_in_a_folder_made_at_first_need() {
         .collect();
     // The two clients may be on different shards, so only the order within one is certain.
     let of = |id: &str| seen.iter().filter(|(_, who)| *who == id).map(|(what, _)| *what).collect::<Vec<_>>();
-    assert_eq!(of("alice"), ["client_connected", "signal_undeliverable", "client_disconnected"]);
+    let undeliverable = "signal_undeliverable";
+    assert_eq!(of("alice"), ["client_connected", undeliverable, undeliverable, "client_disconnected"]);
+    assert!(events.iter().any(|event| event["error_code"] == 404), "numbers are numbers");
     assert_eq!(of("mallory"), ["client_rejected"]);
     for event in &events {
         let timestamp = event["timestamp"].as_str().expect("a timestamp");

@@ -25,6 +25,11 @@ use crate::wire::json::{self, Span};
 /// Longest client id: what the length byte of a binary payload can say.
 pub(super) const CLIENT_ID_BYTES_MAX: usize = 255;
 
+/// What a client may call itself: 1 to 255 bytes without control characters.
+pub fn is_client_id(id: &str) -> bool {
+    (1..=CLIENT_ID_BYTES_MAX).contains(&id.len()) && !id.contains(char::is_control)
+}
+
 pub(super) struct Connect<'a> {
     pub(super) form: Form,
     pub(super) client_id: Cow<'a, str>,
@@ -66,10 +71,7 @@ pub(super) fn connect<'a>(frame: &Frame<'a>) -> Result<Connect<'a>, Malformed> {
             )
         }
     };
-    if client_id.is_empty()
-        || client_id.len() > CLIENT_ID_BYTES_MAX
-        || client_id.contains(|c: char| c.is_control())
-    {
+    if !is_client_id(&client_id) {
         return Err(Malformed("client_id has to have 1 to 255 bytes and no control characters"));
     }
     Ok(Connect { form, client_id, token: Redacted::new(token) })

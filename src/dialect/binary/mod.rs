@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 pub use codes::{ERROR_LABELS, ERROR_MESSAGE_LABEL, MESSAGE_LABELS};
 pub use form::Form;
+pub use message::is_client_id;
 pub use reply::{Refusal, write_bounce, write_refusal};
 pub use session::{
     FAILED_CONNECTS_MAX, Session, SessionInfo, StreamNext, StreamProgress, undeliverable_event,

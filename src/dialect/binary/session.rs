@@ -10,7 +10,7 @@ use uuid::fmt::Hyphenated;
 
 use super::codes::{Code, DRAINING, MessageType, UNKNOWN_LABEL, undeliverable};
 use super::form::Form;
-use super::message::{self, CLIENT_ID_BYTES_MAX, Connect};
+use super::message::{self, CLIENT_ID_BYTES_MAX, Connect, is_client_id};
 use super::reply::{self, NIL, Refusal, Reply};
 use super::signal::Signal;
 use super::{DIALECT, Settings};
@@ -38,6 +38,8 @@ pub struct Session {
     caught_up_ns: u64,
     failed_connects: u8,
     ended: bool,
+    /// The form of a CONNECT that was refused: how to answer what cannot be read.
+    tried: Option<Form>,
 }
 
 struct Live {
@@ -114,7 +116,7 @@ impl Session {
             return;
         }
         ctx.around().count_received(UNKNOWN_LABEL);
-        let form = self.form().unwrap_or(Form::FLAT_JSON);
+        let form = self.form().or(self.tried).unwrap_or(Form::FLAT_JSON);
         if self.admit(settings, ctx.around().now()) {
             answer_error(ctx, &NIL, form, Code::TextMessage, "Text messages are not served, only binary");
         } else {
@@ -170,10 +172,10 @@ impl Session {
         ctx.close(CloseCode::INTERNAL, "Internal server error");
     }
 
-    /// The connection is over, for a reason of its own or of the server. Does nothing when the
-    /// session has ended before.
-    pub fn ended(&mut self, settings: &Settings, ctx: &mut dyn Context) {
-        self.end(settings, "connection_closed", ctx);
+    /// The connection is over, for a reason of its own or of the server; `cause` is the word for it in
+    /// the event. Does nothing when the session has ended before.
+    pub fn ended(&mut self, settings: &Settings, cause: &str, ctx: &mut dyn Context) {
+        self.end(settings, cause, ctx);
     }
 
     pub fn is_live(&self) -> bool {
@@ -232,7 +234,7 @@ impl Session {
             Broken::Cut { uuid, payload_type } => (uuid, payload_type, "Frame is cut off"),
         };
         let uuid = uuid.unwrap_or(NIL);
-        let form = self.form().unwrap_or_else(|| Form::of_offending(payload_type, &[]));
+        let form = self.form().or(self.tried).unwrap_or_else(|| Form::of_offending(payload_type, &[]));
         if self.admit(settings, ctx.around().now()) {
             answer_error(ctx, &uuid, form, Code::BadRequest, message);
         } else {
@@ -291,6 +293,7 @@ impl Session {
             return self.refuse(frame, Code::BadRequest, "Session is connected already", ctx);
         }
         let form = connect.form;
+        self.tried = Some(form);
         if ctx.around().draining() {
             return answer_error(ctx, frame.uuid, form, Code::Unavailable, DRAINING);
         }
@@ -304,7 +307,7 @@ impl Session {
             Err(refused) => refused,
         };
         let (client_id, unix_ms) = (reason.0, ctx.around().now().unix_ms);
-        let details = vec![("reason", reason.1.to_owned())];
+        let details = vec![("reason", reason.1.into())];
         ctx.around().publish(Event { event_type: "client_rejected", client_id, unix_ms, details });
         answer_error(ctx, frame.uuid, form, code, message);
         self.failed_connects += 1;
@@ -339,7 +342,7 @@ impl Session {
             event_type: "client_connected",
             client_id: client_id.clone().into_owned(),
             unix_ms: now.unix_ms,
-            details: vec![("session_id", session_id.hyphenated().to_string())],
+            details: vec![("session_id", session_id.hyphenated().to_string().into())],
         });
         let client_id = client_id.into_owned().into_boxed_str();
         self.live = Some(Box::new(Live { client_id, session_id, connected: now, form }));
@@ -380,10 +383,10 @@ impl Session {
             client_id: live.client_id.to_string(),
             unix_ms: now.unix_ms,
             details: vec![
-                ("session_id", live.session_id.hyphenated().to_string()),
-                ("reason", reason.to_owned()),
-                ("duration_ms", (duration_us / 1000).to_string()),
-                ("message_count", self.messages.to_string()),
+                ("session_id", live.session_id.hyphenated().to_string().into()),
+                ("reason", reason.into()),
+                ("duration_ms", (duration_us / 1000).into()),
+                ("message_count", self.messages.into()),
             ],
         });
     }
@@ -425,13 +428,13 @@ pub fn undeliverable_event(
 ) -> Event {
     let message_type = MessageType::from_byte(reference.message_type).map_or("unknown", MessageType::name);
     let mut details = vec![
-        ("message_type", message_type.to_owned()),
-        ("uuid", Uuid::from_bytes(reference.uuid).hyphenated().to_string()),
-        ("error_code", undeliverable(cause).0.number().to_string()),
+        ("message_type", message_type.into()),
+        ("uuid", Uuid::from_bytes(reference.uuid).hyphenated().to_string().into()),
+        ("error_code", u64::from(undeliverable(cause).0.number()).into()),
     ];
-    if let Some(target) = target {
-        let shown = target.floor_char_boundary(CLIENT_ID_BYTES_MAX);
-        details.push(("target", target.get(..shown).unwrap_or_default().to_owned()));
+    // What can be no client's id may be anything, also SDP where a client has left the target out.
+    if let Some(target) = target.filter(|target| is_client_id(target)) {
+        details.push(("target", target.into()));
     }
     Event { event_type: "signal_undeliverable", client_id: sender.to_owned(), unix_ms: now.unix_ms, details }
 }

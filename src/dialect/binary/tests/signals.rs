@@ -409,7 +409,7 @@ fn an_absent_target_is_a_404_in_the_sender_s_form() {
             assert_eq!(got.error(form), (code_in(form, 404), "Target client not found".to_owned()));
         }
         let gone = world.client(form, "gone");
-        world.with_session(gone, Session::ended);
+        world.with_session(gone, |session, settings, ctx| session.ended(settings, "connection_closed", ctx));
         let payload = signal_payload(form, "SignalAnswer", "gone", "data");
         world.say(me, &frame(ANSWER, 44, form.0, payload));
         assert_eq!(world.one(me).error(form).0, code_in(form, 404));
