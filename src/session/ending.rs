@@ -24,7 +24,7 @@ pub(super) struct Closing {
 pub(super) enum Conclusion {
     /// With a Close frame on a WebSocket, plainly elsewhere.
     End(Ending),
-    /// With the answer to the client's own Close.
+    /// With the answer to the client's own Close: the same code, or none (RFC 6455 section 5.5.1).
     Answer(Option<CloseCode>),
     /// On a stream, which has no Close frame: with an ERROR that says so.
     ShuttingDown,

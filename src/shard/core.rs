@@ -65,10 +65,6 @@ impl Shard {
         }
     }
 
-    pub fn node(&self) -> NodeId {
-        self.world.node
-    }
-
     /// The reading of the clocks that everything until the next call goes by.
     pub fn begin_turn(&mut self, now: Now) {
         self.world.now = now;

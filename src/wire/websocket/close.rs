@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use super::encoder::write_close;
 use super::header::CONTROL_BYTES_MAX;
 use super::violation::Violation;
 
@@ -61,12 +60,6 @@ impl<'a> Close<'a> {
             }
         }
     }
-
-    /// Appends the answer that section 5.5.1 asks for: a Close with the same code, or an empty
-    /// one for an empty one.
-    pub fn write_echo(&self, out: &mut Vec<u8>) {
-        write_close(out, self.code, "");
-    }
 }
 
 /// Without the reason, which is the peer's words.
@@ -104,15 +97,5 @@ mod tests {
         assert_eq!(Close::parse(b"\x03\xe8\xff"), Err(Violation::InvalidUtf8));
         // The code comes first on the wire, so its fault is the one that is named.
         assert_eq!(Close::parse(b"\x00\x00\xff"), Err(Violation::CloseCodeNotAllowed));
-    }
-
-    #[test]
-    fn the_echo_repeats_the_code_and_leaves_out_the_reason() {
-        let mut out = Vec::new();
-        Close { code: CloseCode::new(4321), reason: "why" }.write_echo(&mut out);
-        assert_eq!(out, [0x88, 2, 0x10, 0xe1]);
-        out.clear();
-        Close { code: None, reason: "" }.write_echo(&mut out);
-        assert_eq!(out, [0x88, 0]);
     }
 }
