@@ -61,7 +61,8 @@ pub(super) struct ApiKeys {
     width_bytes: usize,
 }
 
-struct Padded {
+/// A token in a box of fixed size. Two of the same width are compared in constant time.
+pub(super) struct Padded {
     bytes: Box<[u8]>,
     length_bytes: u64,
 }
@@ -89,14 +90,14 @@ impl ApiKeys {
 
 impl Padded {
     /// What does not fit is cut off. The length tells it apart from a token that fits.
-    fn new(token: &str, width_bytes: usize) -> Padded {
+    pub(super) fn new(token: &str, width_bytes: usize) -> Padded {
         let mut bytes = vec![0; width_bytes].into_boxed_slice();
         let kept = token.len().min(width_bytes);
         bytes[..kept].copy_from_slice(&token.as_bytes()[..kept]);
         Padded { bytes, length_bytes: token.len() as u64 }
     }
 
-    fn ct_eq(&self, other: &Padded) -> Choice {
+    pub(super) fn ct_eq(&self, other: &Padded) -> Choice {
         self.bytes.ct_eq(&other.bytes) & self.length_bytes.ct_eq(&other.length_bytes)
     }
 }

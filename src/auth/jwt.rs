@@ -8,6 +8,7 @@ use std::fmt;
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{PublicKeys, Refused};
@@ -54,29 +55,13 @@ impl JwtVerifier {
         }
     }
 
-    /// There is no leeway: the server's clock is the truth.
     pub(super) fn verify(&self, client_id: &str, token: &str, unix_seconds: u64) -> Result<(), Refused> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Malformed)?;
-        // RFC 7515 section 4.1.11: extensions marked critical must be understood, and none is.
-        if header.crit.is_some() {
-            return Err(Refused::Malformed);
-        }
-        let key = self.key_for(&header)?;
-        let decoded = jsonwebtoken::decode::<Claims>(token, key, &signature_only(header.alg));
-        let claims = decoded.map_err(refused)?.claims;
-
+        let header = header(token)?;
+        let claims: Claims = claims_signed_by(token, self.key_for(&header)?, header.alg)?;
         if claims.sub.as_deref() != Some(client_id) {
             return Err(Refused::WrongSubject);
         }
-        let now = unix_seconds as f64;
-        // RFC 7519 section 4.1.4: refused on or after `exp`.
-        if now >= claims.exp.ok_or(Refused::NoExpiry)? {
-            return Err(Refused::Expired);
-        }
-        if claims.nbf.is_some_and(|not_before| now < not_before) {
-            return Err(Refused::NotYetValid);
-        }
-        Ok(())
+        check_times(claims.exp, claims.nbf, unix_seconds)
     }
 
     fn key_for(&self, header: &Header) -> Result<&DecodingKey, Refused> {
@@ -88,6 +73,35 @@ impl JwtVerifier {
             }
         }
     }
+}
+
+/// What the token says about itself; nothing of it is believed yet.
+pub(super) fn header(token: &str) -> Result<Header, Refused> {
+    let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Malformed)?;
+    // RFC 7515 section 4.1.11: extensions marked critical must be understood, and none is.
+    if header.crit.is_some() { Err(Refused::Malformed) } else { Ok(header) }
+}
+
+/// The claims, once the signature holds. `algorithm` is the one that `key` is for.
+pub(super) fn claims_signed_by<C: DeserializeOwned>(
+    token: &str,
+    key: &DecodingKey,
+    algorithm: Algorithm,
+) -> Result<C, Refused> {
+    let decoded = jsonwebtoken::decode::<C>(token, key, &signature_only(algorithm));
+    Ok(decoded.map_err(refused)?.claims)
+}
+
+/// RFC 7519 sections 4.1.4 and 4.1.5, without leeway: the server's clock is the truth.
+pub(super) fn check_times(exp: Option<f64>, nbf: Option<f64>, unix_seconds: u64) -> Result<(), Refused> {
+    let now = unix_seconds as f64;
+    if now >= exp.ok_or(Refused::NoExpiry)? {
+        return Err(Refused::Expired);
+    }
+    if nbf.is_some_and(|not_before| now < not_before) {
+        return Err(Refused::NotYetValid);
+    }
+    Ok(())
 }
 
 /// The claims are checked here and not by the crate, since it would read the machine's clock.

@@ -1,13 +1,17 @@
 //! Floor 1: verdicts on credentials.
 //!
 //! Owns the checked credentials, the comparison of API keys, the checks of a JWT, and the making
-//! of one. The invariant: a client is let in only with its own id, and how long a refusal takes
-//! says nothing about the stored tokens.
+//! of one: clients that enter with their own id ([`Authenticator`]), and identities that may use
+//! rooms ([`Identities`], [`Issuer`]). The invariant: nobody is let in as anybody else, and how
+//! long a refusal takes says nothing about the stored tokens.
 //!
 //! Must not know networks, files, clocks or logs: keys arrive as values and the time as an
 //! argument.
 
 mod api_keys;
+mod device_token;
+mod identities;
+mod issuer;
 mod jwks;
 mod jwt;
 
@@ -16,6 +20,12 @@ use std::fmt;
 use crate::base::Redacted;
 use api_keys::ApiKeys;
 pub use api_keys::{ApiKey, ApiKeyError};
+pub use device_token::{DeviceClaims, DeviceTokens};
+pub use identities::{
+    IDENTITY_TOKEN_BYTES_MAX, Identities, Identity, IdentityRefused, IdentitySources, Proof, RemoteKeys,
+    RoomsApiKey, RoomsGrant, TrustedKeys, TrustedRemote,
+};
+pub use issuer::{Issuer, IssuerKeyError};
 pub use jwks::{JwksError, PublicKeys};
 use jwt::JwtVerifier;
 pub use jwt::mint;
@@ -46,13 +56,19 @@ pub enum Refused {
     /// Signed by a key that is not in the JWKS.
     UnknownKey,
     BadSignature,
-    /// `sub` is missing or names another client.
+    /// `sub` is missing or names another client, or somebody whom no token may name.
     WrongSubject,
     /// `exp` is missing.
     NoExpiry,
     Expired,
     /// `nbf` lies ahead.
     NotYetValid,
+    /// `iss` is missing or names another issuer than the key's.
+    WrongIssuer,
+    /// `aud` is missing or for somebody else.
+    WrongAudience,
+    /// Not an id token, where one was due.
+    WrongUse,
 }
 
 impl Refused {
@@ -68,6 +84,9 @@ impl Refused {
             Refused::NoExpiry => "no_expiry",
             Refused::Expired => "expired",
             Refused::NotYetValid => "not_yet_valid",
+            Refused::WrongIssuer => "wrong_issuer",
+            Refused::WrongAudience => "wrong_audience",
+            Refused::WrongUse => "wrong_use",
         }
     }
 }

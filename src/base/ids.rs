@@ -21,6 +21,15 @@ impl NodeId {
         NodeId(shard as u8)
     }
 
+    /// The node with this [`NodeId::index`].
+    ///
+    /// # Panics
+    /// If `index` is not below [`NODES_MAX`]: indices come from nodes.
+    pub fn at(index: usize) -> NodeId {
+        assert!(index < NODES_MAX, "at most {NODES_MAX} nodes");
+        NodeId(index as u8)
+    }
+
     pub fn index(self) -> usize {
         usize::from(self.0)
     }

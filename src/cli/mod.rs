@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Settings};
+use crate::config::{self, ConfigErrors, Overrides, Settings};
 use crate::server;
 
 /// How a run ended, in the words of the exit code.
@@ -36,13 +36,21 @@ Examples:
   sigmux serve -c app-config.toml          start with a file of your own
   sigmux check -c app-config.toml          say what is wrong with it, and what would listen where
   sigmux token --client-id camera-7        make a JWT for one client
+  sigmux serve --addr :8080 --seat-count 4 open the port that serves `calls` to other machines, with
+                                           four seats in each call
 
 Environment:
   SIGMUX_CONFIG                            the file, like -c
   SIGMUX_SECTION_KEY                       any key of the file, for example SIGMUX_SERVER_PORT=9000
                                            or SIGMUX_AUTH_API_KEYS=one:secret,two:secret
   SIGNAL_MANAGER_SECTION_KEY               the documented names, for example
-                                           SIGNAL_MANAGER_SERVER_HOST; SIGMUX_ wins over them
+                                           SIGNAL_MANAGER_SERVER_HOST
+  SIGNALS_ADDR, SIGNALS_SEAT_COUNT, ...    the documented names of `calls`, one for each of its flags
+  PORT, JWT_SECRET, LOG_LEVEL,             the documented names of `devices`; read from the file .env
+  MAX_CLIENTS, HEARTBEAT_INTERVAL          of the working directory, too. PORT moves the listener
+                                           that serves `devices` alone (8081)
+  A flag wins over SIGMUX_*, that over the documented names, those over .env, and all of them over
+  the file (only LOG_LEVEL does not). `sigmux check` shows what comes of it.
 
 Exit codes:
   0  clean, after SIGTERM and SIGINT too
@@ -69,7 +77,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the engine (the default); SIGTERM and SIGINT drain it
-    Serve(ServeArguments),
+    Serve(Box<ServeArguments>),
     /// Check the settings and print what would listen where
     Check,
     /// Make a JWT that lets one client in, and print it
@@ -84,6 +92,76 @@ struct ServeArguments {
     /// Print one JSON line with the real addresses and ports once everything listens
     #[arg(long)]
     print_ports: bool,
+
+    #[command(flatten)]
+    calls: CallsArguments,
+}
+
+/// The documented flags of `calls`. Their values are checked with the settings, which they become
+/// a part of.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options of `calls`, which win over [calls] in the file")]
+struct CallsArguments {
+    /// Where the listener that serves `calls` is to be; ":8080" means all addresses
+    #[arg(long, value_name = "HOST:PORT")]
+    addr: Option<String>,
+    /// Where /healthz and /debug/pprof are to be; ":8090" means all addresses
+    #[arg(long, value_name = "HOST:PORT")]
+    healthz_addr: Option<String>,
+    /// The web page that may call the HTTP API, or "*" [default: http://localhost:8080]
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+    /// Accepted, and of no effect in this version: the state is in memory
+    #[arg(long, value_name = "HOST:PORT")]
+    redis_addr: Option<String>,
+    /// Seats of one call [default: 2]
+    #[arg(long, value_name = "COUNT")]
+    seat_count: Option<String>,
+    /// How long a seat is kept without a renewal, such as "1m30s" [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    seat_timeout: Option<String>,
+    /// How long a WebSocket may take to send its JOIN; 0 for no limit [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    ws_handshake_timeout: Option<String>,
+    /// How long a WebSocket may wait for its WELCOME; 0 for no limit [default: 0]
+    #[arg(long, value_name = "DURATION")]
+    ws_join_timeout: Option<String>,
+    /// Between two pings [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    ws_ping_interval: Option<String>,
+    /// How long a WebSocket may be silent [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    ws_read_timeout: Option<String>,
+}
+
+impl CallsArguments {
+    /// Those that were given, by their keys in `[calls]`.
+    fn given(&self) -> Vec<(&'static str, String)> {
+        let all = [
+            ("addr", &self.addr),
+            ("healthz_addr", &self.healthz_addr),
+            ("origin", &self.origin),
+            ("redis_addr", &self.redis_addr),
+            ("seat_count", &self.seat_count),
+            ("seat_timeout", &self.seat_timeout),
+            ("ws_handshake_timeout", &self.ws_handshake_timeout),
+            ("ws_join_timeout", &self.ws_join_timeout),
+            ("ws_ping_interval", &self.ws_ping_interval),
+            ("ws_read_timeout", &self.ws_read_timeout),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
+    }
+}
+
+impl ServeArguments {
+    /// The first flag that was given, for the complaint that it is out of place.
+    fn first(&self) -> Option<String> {
+        if self.print_ports {
+            return Some("--print-ports".to_owned());
+        }
+        let (key, _) = self.calls.given().into_iter().next()?;
+        Some(format!("--{}", key.replace('_', "-")))
+    }
 }
 
 #[derive(Args, Debug)]
@@ -103,24 +181,35 @@ pub fn main() -> ExitCode {
             return if asked_or_wrong.print().is_ok() { code.into() } else { Outcome::Failure.into() };
         }
     };
+    let (out, err) = (&mut io::stdout(), &mut io::stderr());
+    let dot_env = match config::read_dot_env(Path::new("")) {
+        Ok(text) => text,
+        Err(errors) => return refuse(err, &errors).into(),
+    };
     // Not locked: the server prints its ports from wherever it stands.
-    let outcome = run(&arguments, std::env::vars_os(), &mut io::stdout(), &mut io::stderr());
-    outcome.into()
+    run(&arguments, std::env::vars_os(), dot_env, out, err).into()
 }
 
 fn run(
     arguments: &Arguments,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
+    dot_env: Option<String>,
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> Outcome {
     let is_serve = matches!(arguments.command, None | Some(Command::Serve(_)));
-    if arguments.serve.print_ports && !is_serve {
-        return complain(err, "--print-ports belongs to `sigmux serve`", Outcome::BadUsage);
+    if let (Some(flag), false) = (arguments.serve.first(), is_serve) {
+        return complain(err, &format!("{flag} belongs to `sigmux serve`"), Outcome::BadUsage);
     }
-    let settings = match load(arguments.config.as_deref(), variables, err) {
+    // What stands behind `serve` is the later one, and wins.
+    let mut flags = arguments.serve.calls.given();
+    if let Some(Command::Serve(own)) = &arguments.command {
+        flags.extend(own.calls.given());
+    }
+    let overrides = Overrides { variables: variables.into_iter().collect(), dot_env, flags };
+    let settings = match config::load_file(arguments.config.as_deref(), &overrides) {
         Ok(settings) => settings,
-        Err(outcome) => return outcome,
+        Err(errors) => return refuse(err, &errors),
     };
     let printed = match &arguments.command {
         None => return serve(settings, arguments.serve.print_ports, err),
@@ -139,18 +228,12 @@ fn run(
     }
 }
 
-fn load(
-    path: Option<&Path>,
-    variables: impl IntoIterator<Item = (OsString, OsString)>,
-    err: &mut impl Write,
-) -> Result<Settings, Outcome> {
-    config::load_file(path, variables).map_err(|errors| {
-        let mut outcome = Outcome::BadUsage;
-        for line in errors.to_string().lines() {
-            outcome = complain(err, line, Outcome::BadUsage);
-        }
-        outcome
-    })
+/// One line for each problem of the configuration.
+fn refuse(err: &mut impl Write, errors: &ConfigErrors) -> Outcome {
+    for line in errors.to_string().lines() {
+        complain(err, line, Outcome::BadUsage);
+    }
+    Outcome::BadUsage
 }
 
 fn serve(settings: Settings, print_ports: bool, err: &mut impl Write) -> Outcome {
@@ -199,7 +282,7 @@ mod tests {
         let words = ["sigmux", "-c", path].into_iter().chain(command.iter().copied());
         let arguments = Arguments::try_parse_from(words).expect("a command line");
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let outcome = run(&arguments, [], &mut out, &mut err);
+        let outcome = run(&arguments, [], None, &mut out, &mut err);
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text").replace(path, "FILE");
         (outcome, text(out), text(err))
     }
@@ -217,7 +300,7 @@ mod tests {
         }
         let words = ["sigmux", "serve", "--print-ports", "-c", "x.toml"];
         let arguments = Arguments::try_parse_from(words).expect("a command line");
-        assert!(matches!(arguments.command, Some(Command::Serve(ServeArguments { print_ports: true }))));
+        assert!(matches!(arguments.command, Some(Command::Serve(own)) if own.print_ports));
         assert_eq!(arguments.config, Some(PathBuf::from("x.toml")));
     }
 
@@ -254,7 +337,7 @@ mod tests {
 
     #[test]
     fn check_prints_what_would_listen_and_the_warnings() {
-        let text = "[server]\nhost = \"localhost\"\nserves = [\"binary\", \"rooms\"]";
+        let text = "[server]\nhost = \"localhost\"\nserves = [\"binary\", \"admin\"]";
         let (outcome, out, err) = ran(text, &["check"]);
         assert_eq!((outcome, err.as_str()), (Outcome::Clean, ""));
         assert_eq!(
@@ -263,9 +346,78 @@ mod tests {
              main     127.0.0.1:8080  binary\n\
              main     [::1]:8080      binary   (where the machine has IPv6)\n\
              metrics  127.0.0.1:9090  metrics\n\
-             warning: listener main: `rooms` is not available in this version; it is left out\n\
+             binary: realm binary, tokens of 0 clients\n\
+             warning: listener main: `admin` is not available in this version; it is left out\n\
              warning: no client can log in: `api_keys` in [auth] is empty\n"
         );
+    }
+
+    #[test]
+    fn check_tells_what_each_dialect_does_and_no_secret() {
+        let text = r#"
+[auth]
+api_keys = ["a:hush"]
+[rooms]
+store = "memory"
+jwks_url = "https://id.example.org/keys?hush"
+api_keys = ["a:hush"]
+open_delete = true
+[devices]
+jwt_secret = "hush hush hush hush hush hush hush"
+max_clients = 5
+heartbeat_interval = 0
+roles.operator = {}
+"#;
+        let (outcome, out, _) = ran(text, &["check"]);
+        assert_eq!(outcome, Outcome::Clean);
+        let told: Vec<_> = out.lines().skip(3).take(5).collect();
+        assert_eq!(
+            told,
+            [
+                "binary: realm binary, tokens of 1 clients",
+                "rooms: rooms in memory, each for 7200 s, identity required, keys from https://id.example.org/keys, 1 API keys, anyone may delete",
+                "broadcast: realm broadcast, at most 10000 clients",
+                "calls: 2 seats, each kept for 30 s, pings every 5 s, origin http://localhost:8080, state in memory",
+                "devices: realm devices, JWT checked where one is shown, at most 5 clients, no pings, roles operator",
+            ]
+        );
+        assert!(!out.contains("hush"), "{out}");
+    }
+
+    #[test]
+    fn the_documented_flags_of_calls_belong_to_serve() {
+        let flags = [
+            ("addr", ":1"),
+            ("healthz-addr", ":2"),
+            ("origin", "*"),
+            ("redis-addr", ":6379"),
+            ("seat-count", "3"),
+            ("seat-timeout", "1m30s"),
+            ("ws-handshake-timeout", "1s"),
+            ("ws-join-timeout", "2s"),
+            ("ws-ping-interval", "3s"),
+            ("ws-read-timeout", "4s"),
+        ];
+        for serve in [&["sigmux"][..], &["sigmux", "serve"]] {
+            let given = flags.map(|(name, value)| format!("--{name}={value}"));
+            let words = serve.iter().map(|word| (*word).to_owned()).chain(given);
+            let arguments = Arguments::try_parse_from(words).expect("a command line");
+            let read = match &arguments.command {
+                Some(Command::Serve(own)) => own.calls.given(),
+                _ => arguments.serve.calls.given(),
+            };
+            let expected = flags.map(|(name, value)| (name.replace('-', "_"), value.to_owned()));
+            assert_eq!(read.len(), expected.len());
+            for ((key, value), (name, wanted)) in read.iter().zip(&expected) {
+                assert_eq!((*key, value), (name.as_str(), wanted));
+            }
+        }
+        let (outcome, _, err) = ran("", &["--seat-count", "3", "check"]);
+        assert_eq!(outcome, Outcome::BadUsage);
+        assert!(err.contains("--seat-count belongs to `sigmux serve`"), "{err}");
+        let (outcome, _, err) = ran("", &["--seat-count", "3", "serve", "--seat-count", "none"]);
+        assert_eq!(outcome, Outcome::BadUsage);
+        assert!(err.contains("--seat-count: `seat_count` in [calls] must be a whole number"), "{err}");
     }
 
     #[test]
@@ -305,6 +457,6 @@ mod tests {
         }
         let words = ["sigmux", "-c", concat!(env!("CARGO_MANIFEST_DIR"), "/config/sigmux.toml"), "check"];
         let arguments = Arguments::try_parse_from(words).expect("a command line");
-        assert_eq!(run(&arguments, [], &mut Closed, &mut Vec::new()), Outcome::Failure);
+        assert_eq!(run(&arguments, [], None, &mut Closed, &mut Vec::new()), Outcome::Failure);
     }
 }

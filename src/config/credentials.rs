@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use super::duration::Unit;
@@ -40,13 +41,7 @@ pub(super) fn auth(reader: &mut Reader) -> Auth {
                 let message = "the method \"jwt\" needs `token_secret` or `jwks_path` in [auth]".to_owned();
                 s.problem("auth_method", message);
             }
-            let public_keys = key_set.and_then(|path| match read_keys(&path) {
-                Ok(keys) => Some(keys),
-                Err(why) => {
-                    s.problem("jwks_path", format!("{} {why}", path.display()));
-                    None
-                }
-            });
+            let public_keys = key_set.and_then(|path| public_keys(s, &path));
             Credentials::Jwt { secret: token_secret.clone(), public_keys }
         }
     };
@@ -72,7 +67,10 @@ fn api_keys(section: &mut Section) -> Vec<ApiKey> {
     keys
 }
 
-fn read_keys(path: &std::path::Path) -> Result<PublicKeys, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    PublicKeys::from_json(&text).map_err(|error| error.to_string())
+/// The keys of the file that `jwks_path` names.
+pub(super) fn public_keys(section: &mut Section, path: &Path) -> Option<PublicKeys> {
+    let read = fs::read_to_string(path)
+        .map_err(|error| format!("cannot be read: {error}"))
+        .and_then(|text| PublicKeys::from_json(&text).map_err(|error| error.to_string()));
+    read.map_err(|why| section.problem("jwks_path", format!("{} {why}", path.display()))).ok()
 }

@@ -10,9 +10,19 @@ pub(super) enum Unit {
     Seconds,
 }
 
-/// Units that a string may name. Longer names first: `ms` also begins with `m`.
-const UNITS: [(&str, f64); 6] =
-    [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
+/// Units that a string may name: those of Go, which the flags of `calls` come from, and days.
+/// Go writes a microsecond with the micro sign and with the Greek letter too.
+const UNITS: [(&str, f64); 9] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("\u{b5}s", 1e-6),
+    ("\u{3bc}s", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+    ("d", 86_400.0),
+];
 
 impl Unit {
     pub(super) fn name(self) -> &'static str {
@@ -47,7 +57,7 @@ impl Unit {
             let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
             let amount = number(&rest[..digits])?;
             rest = &rest[digits..];
-            let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+            let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
             let (_, scale) = UNITS.iter().find(|(name, _)| *name == &rest[..letters])?;
             seconds += amount * scale;
             rest = &rest[letters..];
@@ -95,6 +105,13 @@ mod tests {
             ("1d", 86_400_000_000),
             ("50us", 50),
             ("1h30m", 5_400_000_000),
+            ("1m30s", 90_000_000),
+            ("1.5h", 5_400_000_000),
+            (".5s", 500_000),
+            ("0s", 0),
+            ("20µs", 20),
+            ("20μs", 20),
+            ("2000ns", 2),
             ("0.1s", 100_000),
             (" 30 ", 30_000_000),
             ("0", 0),

@@ -1,14 +1,17 @@
 //! The doors: `[[listener]]`, or else the one of `[server]`, and the port of `[metrics]`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use toml_edit::TableLike;
 
+use super::bind::{HOSTS, addresses, bind_of, host_addresses};
+use super::calls::CallsSection;
+use super::environment::Rank;
+use super::moves;
 use super::nearest::suggestion;
 use super::problem::Place;
-use super::reader::{Reader, Section};
-use super::sections::{NAME_BYTES_MAX, is_name};
-use super::{Address, Listener, Origins, Service};
+use super::reader::{NAME_BYTES_MAX, Reader, Section, is_name};
+use super::{Listener, Origins, Service};
 
 /// Most listeners of one process, the `[metrics]` port not counted. Each costs a socket on every
 /// shard.
@@ -16,50 +19,84 @@ const LISTENERS_MAX: usize = 64;
 
 const PORT_MAX: u64 = u16::MAX as u64;
 
-/// Address and services of `[server]`, used where there is no `[[listener]]`.
+/// The listener that `[server]` stands for.
+pub(super) const MAIN: &str = "main";
+
+/// Address and services of `[server]`. Where there is `[[listener]]`, only what variables say of
+/// them holds, for the listener called `main`.
 pub(super) struct Door {
-    host: String,
-    port: u16,
-    serves: Option<Vec<String>>,
-    host_place: Place,
-    port_place: Place,
-    serves_place: Place,
+    pub(super) host: Setting<String>,
+    pub(super) port: Setting<u16>,
+    pub(super) serves: Setting<Option<Vec<String>>>,
+}
+
+pub(super) struct Setting<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+    /// Nothing where the file or a default says it.
+    pub(super) rank: Option<Rank>,
+}
+
+impl<T> Setting<T> {
+    fn new(section: &mut Section, key: &str, value: T) -> Setting<T> {
+        Setting { value, place: section.place(key), rank: section.rank(key) }
+    }
+
+    /// Who said it, if it was a variable.
+    pub(super) fn decision(&self) -> Option<Decision> {
+        match (&self.place, self.rank) {
+            (Place::Variable(name), Some(rank)) => Some(Decision { rank, name: name.clone() }),
+            _ => None,
+        }
+    }
 }
 
 impl Door {
     pub(super) fn read(section: &mut Section) -> Door {
+        let host = section.text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
+        let port = section.integer("port", 8080, 0..=PORT_MAX) as u16;
+        let serves = section.list("serves");
         Door {
-            host: section.text("host").unwrap_or_else(|| "127.0.0.1".to_owned()),
-            port: section.integer("port", 8080, 0..=PORT_MAX) as u16,
-            serves: section.list("serves"),
-            host_place: section.place("host"),
-            port_place: section.place("port"),
-            serves_place: section.place("serves"),
+            host: Setting::new(section, "host", host),
+            port: Setting::new(section, "port", port),
+            serves: Setting::new(section, "serves", serves),
         }
     }
 }
 
 /// A listener with the services that were asked for, available or not, and where it stands.
-struct Draft {
-    listener: Listener,
-    wanted: Vec<Service>,
-    place: Place,
+pub(super) struct Draft {
+    pub(super) listener: Listener,
+    pub(super) wanted: Vec<Service>,
+    pub(super) place: Place,
+    /// What gave it its address in place of the file.
+    pub(super) decision: Option<Decision>,
 }
 
-pub(super) fn listeners(reader: &mut Reader, door: &Door) -> Vec<Listener> {
+/// A flag or a variable that had its way.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Decision {
+    pub(super) rank: Rank,
+    pub(super) name: String,
+}
+
+pub(super) fn listeners(reader: &mut Reader, door: &Door, calls: &CallsSection) -> Vec<Listener> {
     let tables = reader.tables("listener");
+    if let Some((_, place)) = tables.get(LISTENERS_MAX) {
+        reader.problem(place.clone(), format!("there may be at most {LISTENERS_MAX} listeners"));
+    }
     let mut drafts = Vec::new();
     if tables.is_empty() {
         drafts.extend(from_door(reader, door));
     } else {
-        warn_of_unused_door(reader, door);
+        for (index, (table, place)) in tables.into_iter().take(LISTENERS_MAX).enumerate() {
+            drafts.extend(from_table(reader, index + 1, table, place));
+        }
+        moves::move_main(reader, &mut drafts, door);
     }
-    if let Some((_, place)) = tables.get(LISTENERS_MAX) {
-        reader.problem(place.clone(), format!("there may be at most {LISTENERS_MAX} listeners"));
-    }
-    for (index, (table, place)) in tables.into_iter().take(LISTENERS_MAX).enumerate() {
-        drafts.extend(from_table(reader, index + 1, table, place));
-    }
+    moves::move_service(reader, &mut drafts, Service::Calls, calls.addr.as_ref());
+    moves::move_service(reader, &mut drafts, Service::CallsHealth, calls.healthz_addr.as_ref());
+    moves::move_devices(reader, &mut drafts);
 
     for draft in &drafts {
         check_services(reader, draft);
@@ -75,69 +112,31 @@ pub(super) fn listeners(reader: &mut Reader, door: &Door) -> Vec<Listener> {
     open.into_iter().map(|draft| draft.listener).collect()
 }
 
-/// `host:port`: an IP address, `localhost` for both loopback addresses, or nothing for all
-/// addresses, as in Go.
-fn addresses(bind: &str) -> Option<Vec<Address>> {
-    let (host, port) = bind.rsplit_once(':')?;
-    let is_bare_v6 = host.contains(':') && !host.starts_with('[');
-    if is_bare_v6 || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    host_addresses(host, port.parse().ok()?)
-}
-
-fn host_addresses(host: &str, port: u16) -> Option<Vec<Address>> {
-    let both = |v4: Ipv4Addr, v6: Ipv6Addr| {
-        vec![
-            Address { socket: SocketAddr::new(v4.into(), port), optional: false },
-            Address { socket: SocketAddr::new(v6.into(), port), optional: true },
-        ]
-    };
-    match host {
-        "" => return Some(both(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED)),
-        "localhost" => return Some(both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)),
-        _ => {}
-    }
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let ip = match bare {
-        Some(bare) => IpAddr::V6(bare.parse().ok()?),
-        None => host.parse().ok()?,
-    };
-    Some(vec![Address { socket: SocketAddr::new(ip, port), optional: false }])
-}
-
-const HOSTS: &str = "an IP address, \"localhost\", or nothing for all addresses";
-
 fn from_door(reader: &mut Reader, door: &Door) -> Option<Draft> {
-    let serves = match &door.serves {
-        Some(names) => services(reader, "[server]", names, &door.serves_place),
-        None => vec![Service::Binary],
-    };
-    let Some(addresses) = host_addresses(&door.host, door.port) else {
-        reader.problem(door.host_place.clone(), format!("`host` in [server] must be {HOSTS}"));
+    let Some(addresses) = host_addresses(&door.host.value, door.port.value) else {
+        reader.problem(door.host.place.clone(), format!("`host` in [server] must be {HOSTS}"));
         return None;
+    };
+    // Only `binary` asks everyone for credentials.
+    let is_loopback = addresses.iter().all(|address| address.socket.ip().is_loopback());
+    let serves = match &door.serves.value {
+        Some(names) => services(reader, "[server]", names, &door.serves.place),
+        None if is_loopback => Service::DIALECTS.to_vec(),
+        None => vec![Service::Binary],
     };
     Some(Draft {
         listener: Listener {
-            name: "main".to_owned(),
-            bind: bind_of(&door.host, door.port),
+            name: MAIN.to_owned(),
+            bind: bind_of(&door.host.value, door.port.value),
             addresses,
             serves: Vec::new(),
             expose_shard: false,
             origins: Origins::Any,
         },
         wanted: serves,
-        place: door.port_place.clone(),
+        place: door.port.place.clone(),
+        decision: door.host.decision().max(door.port.decision()),
     })
-}
-
-/// Someone who sets the port in the environment wants to see it opened.
-fn warn_of_unused_door(reader: &mut Reader, door: &Door) {
-    for place in [&door.host_place, &door.port_place, &door.serves_place] {
-        if let Place::Variable(name) = place {
-            reader.warn(format!("{name} has no effect, since the file has [[listener]]"));
-        }
-    }
 }
 
 fn from_table<'a>(
@@ -185,7 +184,7 @@ fn from_table<'a>(
         return None;
     };
     let listener = Listener { name, bind, addresses, serves: Vec::new(), expose_shard, origins };
-    Some(Draft { listener, wanted, place: bind_place })
+    Some(Draft { listener, wanted, place: bind_place, decision: None })
 }
 
 fn metrics(reader: &mut Reader) -> Option<Draft> {
@@ -210,18 +209,10 @@ fn metrics(reader: &mut Reader) -> Option<Draft> {
         expose_shard: false,
         origins: Origins::Any,
     };
-    Some(Draft { listener, wanted: vec![Service::Metrics], place })
+    Some(Draft { listener, wanted: vec![Service::Metrics], place, decision: None })
 }
 
-fn bind_of(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
-fn services(reader: &mut Reader, label: &str, names: &[String], place: &Place) -> Vec<Service> {
+pub(super) fn services(reader: &mut Reader, label: &str, names: &[String], place: &Place) -> Vec<Service> {
     let mut found = Vec::new();
     if names.is_empty() {
         reader.problem(place.clone(), format!("`serves` of {label} is empty"));
@@ -249,11 +240,7 @@ fn allowed(reader: &mut Reader, list: Vec<String>, place: &Place) -> Origins {
     let mut origins = Vec::with_capacity(list.len());
     for origin in list {
         let origin = origin.to_ascii_lowercase();
-        let rest = origin.split_once("://").map_or("", |(_, rest)| rest);
-        let is_origin = origin == "null"
-            || !rest.is_empty()
-                && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*,".contains(&byte));
-        if !is_origin {
+        if origin != "null" && !is_origin(&origin) {
             let message = format!(
                 "`{origin}` in `allowed_origins` is no origin; write \"https://example.org\" or \"*\""
             );
@@ -262,6 +249,12 @@ fn allowed(reader: &mut Reader, list: Vec<String>, place: &Place) -> Origins {
         origins.push(origin);
     }
     Origins::Only(origins)
+}
+
+/// Scheme and authority.
+pub(super) fn is_origin(text: &str) -> bool {
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*,".contains(&byte))
 }
 
 /// Two services that claim one path cannot share a listener, available or not: the file would
@@ -316,13 +309,15 @@ fn check_addresses(reader: &mut Reader, open: &[Draft]) {
             let Some(address) = shared(&earlier.listener, &draft.listener) else { continue };
             let (left, right) = (&earlier.listener.name, &draft.listener.name);
             let message = format!("listeners `{left}` and `{right}` both want {address}");
-            reader.problem(draft.place.clone(), message);
+            // Whoever moved one of them onto the other is to hear of it.
+            let moved = [draft, earlier].into_iter().find(|draft| matches!(draft.place, Place::Variable(_)));
+            reader.problem(moved.unwrap_or(draft).place.clone(), message);
         }
     }
 }
 
 /// An address that both would take: the same one, or one that the other's "all addresses" covers.
-fn shared(left: &Listener, right: &Listener) -> Option<SocketAddr> {
+pub(super) fn shared(left: &Listener, right: &Listener) -> Option<SocketAddr> {
     let pairs = left.addresses.iter().flat_map(|l| right.addresses.iter().map(move |r| (l.socket, r.socket)));
     pairs.into_iter().find_map(|(left, right)| {
         let overlaps = left.ip() == right.ip()
@@ -330,54 +325,4 @@ fn shared(left: &Listener, right: &Listener) -> Option<SocketAddr> {
                 && (left.ip().is_unspecified() || right.ip().is_unspecified());
         (left.port() != 0 && left.port() == right.port() && overlaps).then_some(right)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(bind: &str) -> Option<String> {
-        let show = |address: &Address| {
-            format!("{}{}", address.socket, if address.optional { " if possible" } else { "" })
-        };
-        addresses(bind).map(|found| found.iter().map(show).collect::<Vec<_>>().join(", "))
-    }
-
-    #[test]
-    fn a_bind_names_its_addresses() {
-        for (bind, expected) in [
-            ("localhost:8080", "127.0.0.1:8080, [::1]:8080 if possible"),
-            (":8080", "0.0.0.0:8080, [::]:8080 if possible"),
-            ("127.0.0.1:0", "127.0.0.1:0"),
-            ("[::1]:0", "[::1]:0"),
-            ("0.0.0.0:65535", "0.0.0.0:65535"),
-        ] {
-            assert_eq!(shown(bind).as_deref(), Some(expected), "{bind}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused() {
-        for bind in [
-            "",
-            "8080",
-            "localhost",
-            "localhost:",
-            "localhost:+1",
-            "127.0.0.1:65536",
-            "::1:8080",
-            "[::1]",
-            "[1.2.3.4]:1",
-            "example.org:80",
-        ] {
-            assert_eq!(shown(bind), None, "{bind}");
-        }
-    }
-
-    #[test]
-    fn hosts_of_the_documented_file_may_be_bare() {
-        assert_eq!(host_addresses("::1", 1), addresses("[::1]:1"));
-        assert_eq!(bind_of("::1", 1), "[::1]:1");
-        assert_eq!(host_addresses("0.0.0.0", 1), addresses("0.0.0.0:1"));
-    }
 }

@@ -3,17 +3,23 @@
 //! A key is known because somebody asked for it: what is left in a section when all questions have
 //! been asked is an unknown key. So there is no second list of names that could fall behind.
 
-use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml_edit::{Item, Table, TableLike, Value};
 
 use super::duration::{Unit, show};
-use super::environment::Environment;
+use super::environment::{Environment, Found, Rank};
 use super::nearest::suggestion;
 use super::problem::{Place, Problem};
 use crate::base::Redacted;
+
+pub(super) const NAME_BYTES_MAX: usize = 64;
+
+/// Names end up in logs and metrics.
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
 
 /// Most elements of one list.
 const LIST_MAX: usize = 100_000;
@@ -90,6 +96,18 @@ impl<'a> Reader<'a> {
         Section { label, variables: None, table: Some(table), asked: Vec::new(), reader: self }
     }
 
+    /// A documented variable without a prefix, such as `PORT`.
+    pub(super) fn plain(&mut self, name: &str) -> Option<(String, Place)> {
+        let found = self.environment.plain(name)?;
+        let place = Place::Variable(found.name.clone());
+        Some((self.utf8(found)?, place))
+    }
+
+    /// From here on no such variable has an effect.
+    pub(super) fn drop_plain(&mut self) {
+        self.environment.drop_plain();
+    }
+
     /// Takes a section whose keys nobody looks at. Whether it is there.
     pub(super) fn pass_over(&mut self, name: &'static str) -> bool {
         self.asked.push(name);
@@ -105,11 +123,19 @@ impl<'a> Reader<'a> {
             let message = format!("unknown {kind} `{name}`{meant}");
             self.problems.push(Problem { place: self.place_in(self.root, name), message });
         }
-        let (problems, warnings) = self.environment.unknown();
+        let (problems, warnings) = self.environment.finish();
         self.problems.extend(problems);
         self.warnings.extend(warnings);
         self.problems.sort_by(|left, right| left.place.cmp(&right.place));
         (self.problems, self.warnings)
+    }
+
+    fn utf8(&mut self, found: Found) -> Option<String> {
+        let text = found.value.into_string().ok();
+        if text.is_none() {
+            self.problem(Place::Variable(found.name), "the value is not UTF-8".to_owned());
+        }
+        text
     }
 
     fn place_in(&self, table: &dyn TableLike, key: &str) -> Place {
@@ -195,6 +221,47 @@ impl<'a> Section<'_, 'a> {
         })
     }
 
+    /// A name that ends up in logs and metrics.
+    pub(super) fn name(&mut self, key: &'static str, default: &str) -> String {
+        let name = self.text(key).unwrap_or_else(|| default.to_owned());
+        if !is_name(&name) {
+            self.problem(key, format!("`{key}` must be 1 to {NAME_BYTES_MAX} visible ASCII characters"));
+        }
+        name
+    }
+
+    /// A duration where zero means that there is none.
+    pub(super) fn optional_duration(
+        &mut self,
+        key: &'static str,
+        unit: Unit,
+        default: Duration,
+        most: Duration,
+    ) -> Option<Duration> {
+        Some(self.duration(key, unit, default, Duration::ZERO..=most)).filter(|found| !found.is_zero())
+    }
+
+    /// One of a few words, of which some are for later versions.
+    pub(super) fn choice_of<T: Copy>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&str, Option<T>)],
+        default: T,
+    ) -> T {
+        match self.choice(key, choices) {
+            Some(Some(chosen)) => chosen,
+            Some(None) => {
+                let words = choices.iter().filter(|(_, choice)| choice.is_some());
+                let words: Vec<String> = words.map(|(word, _)| format!("\"{word}\"")).collect();
+                let message =
+                    format!("this `{key}` is not available in this version, only {}", words.join(" and "));
+                self.problem(key, message);
+                default
+            }
+            None => default,
+        }
+    }
+
     /// A string that no message repeats. An empty one counts as none.
     pub(super) fn secret(&mut self, key: &'static str) -> Option<Redacted<String>> {
         self.text(key).filter(|text| !text.is_empty()).map(Redacted::new)
@@ -234,11 +301,45 @@ impl<'a> Section<'_, 'a> {
         })
     }
 
+    /// A string that only a variable or a flag can set: the file has another key for it.
+    pub(super) fn override_text(&mut self, key: &'static str) -> Option<(String, Place, Rank)> {
+        let found = self.overriding(key)?;
+        let (place, rank) = (Place::Variable(found.name.clone()), found.rank);
+        let text = self.reader.utf8(found)?;
+        (!text.is_empty()).then_some((text, place, rank))
+    }
+
+    /// The tables of a table, such as `[devices.roles.operator]`, each with its name and place.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<(&'a str, &'a dyn TableLike, Place)> {
+        self.asked.push(key);
+        let Some(item) = self.table.and_then(|table| table.get(key)) else { return Vec::new() };
+        let Some(outer) = item.as_table_like() else {
+            self.problem(key, format!("`{key}` in {} must be a table of tables", self.label));
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for (name, item) in outer.iter() {
+            let place = self.reader.place_in(outer, name);
+            match item.as_table_like() {
+                Some(table) => tables.push((name, table, place)),
+                None => {
+                    let message = format!("`{name}` in `{key}` of {} must be a table", self.label);
+                    self.reader.problem(place, message);
+                }
+            }
+        }
+        tables
+    }
+
+    /// Who set `key`, if it was not the file.
+    pub(super) fn rank(&mut self, key: &str) -> Option<Rank> {
+        self.overriding(key).map(|found| found.rank)
+    }
+
     /// Where `key` was set, for checks that come after the reading.
     pub(super) fn place(&mut self, key: &str) -> Place {
-        let variable = self.variables.and_then(|section| self.reader.environment.find(section, key));
-        match (variable, self.table) {
-            (Some((name, _)), _) => Place::Variable(name),
+        match (self.overriding(key), self.table) {
+            (Some(found), _) => Place::Variable(found.name),
             (None, Some(table)) => self.reader.place_in(table, key),
             (None, None) => Place::Whole,
         }
@@ -251,6 +352,15 @@ impl<'a> Section<'_, 'a> {
 
     pub(super) fn warn(&mut self, message: String) {
         self.reader.warn(message);
+    }
+
+    pub(super) fn report(&mut self, place: Place, message: String) {
+        self.reader.problem(place, message);
+    }
+
+    /// A table of [`Section::tables`]. Environment variables have no name for its keys.
+    pub(super) fn element(&mut self, label: String, table: &'a dyn TableLike) -> Section<'_, 'a> {
+        self.reader.element(label, table)
     }
 
     /// Reports the keys that nobody asked for.
@@ -292,22 +402,16 @@ impl<'a> Section<'_, 'a> {
 
     fn find(&mut self, key: &'static str) -> Option<(Raw<'a>, Place)> {
         self.asked.push(key);
-        let variable = self.variables.and_then(|section| self.reader.environment.find(section, key));
-        if let Some((name, value)) = variable {
-            return self.variable(name, value);
+        if let Some(found) = self.overriding(key) {
+            let place = Place::Variable(found.name.clone());
+            return Some((Raw::Text(self.reader.utf8(found)?), place));
         }
         let table = self.table?;
         let item = table.get(key)?;
         Some((Raw::Item(item), self.reader.place_in(table, key)))
     }
 
-    fn variable(&mut self, name: String, value: OsString) -> Option<(Raw<'a>, Place)> {
-        match value.into_string() {
-            Ok(text) => Some((Raw::Text(text), Place::Variable(name))),
-            Err(_) => {
-                self.reader.problem(Place::Variable(name), "the value is not UTF-8".to_owned());
-                None
-            }
-        }
+    fn overriding(&mut self, key: &str) -> Option<Found> {
+        self.variables.and_then(|section| self.reader.environment.find(section, key))
     }
 }

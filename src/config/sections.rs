@@ -1,13 +1,14 @@
-//! The sections `[server]`, `[logging]`, `[binary]` and `[events]`: their keys, ranges and defaults.
+//! The sections `[server]`, `[logging]`, `[binary]`, `[broadcast]` and `[events]`: their keys, ranges and defaults.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::duration::Unit;
+use super::environment::LOG_LEVEL;
 use super::listeners::Door;
 use super::problem::Place;
 use super::reader::{Reader, Section};
-use super::{Binary, Events, LogFormat, LogLevel, Logging, OnDuplicate, Server, Sink};
+use super::{Binary, Broadcast, Events, LogFormat, LogLevel, Logging, OnDuplicate, Server, Sink};
 use crate::base::SHARDS_MAX;
 
 /// Header and largest payload of one 0xAA frame: a message limit below it would forbid frames that
@@ -18,10 +19,10 @@ const FRAME_BYTES_MAX: u64 = 21 + 65_535;
 const OUTBOX_HARD_BYTES_MIN: u64 = 131_072;
 
 /// Below the shard's tick a limit means "the next tick".
-const LIMIT_MIN: Duration = Duration::from_millis(10);
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const LIMIT_MIN: Duration = Duration::from_millis(10);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// What `[server]` says: limits, and the door that is used where there is no `[[listener]]`.
 pub(super) struct ServerSection {
@@ -107,16 +108,7 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
 
 pub(super) fn logging(reader: &mut Reader) -> Logging {
     let mut section = reader.section("logging");
-    let level = section.choice(
-        "level",
-        &[
-            ("error", LogLevel::Error),
-            ("warn", LogLevel::Warn),
-            ("info", LogLevel::Info),
-            ("debug", LogLevel::Debug),
-            ("trace", LogLevel::Trace),
-        ],
-    );
+    let level = section.choice("level", &LEVELS);
     let format = section.choice(
         "format",
         &[
@@ -129,23 +121,59 @@ pub(super) fn logging(reader: &mut Reader) -> Logging {
     let console_output = section.flag("console_output").unwrap_or(true);
     section.finish();
     Logging {
-        level: level.unwrap_or(LogLevel::Info),
+        level: level.or_else(|| plain_level(reader)).unwrap_or(LogLevel::Info),
         format: format.unwrap_or(LogFormat::Plain),
         console_output,
     }
 }
 
+const LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+/// `LOG_LEVEL`, which other programs read as well: its words may not be ours.
+fn plain_level(reader: &mut Reader) -> Option<LogLevel> {
+    let (text, place) = reader.plain(LOG_LEVEL)?;
+    let level = LEVELS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
+    if let (None, Place::Variable(name)) = (level, place) {
+        let words = LEVELS.map(|(word, _)| word).join(", ");
+        reader.warn(format!("{name} has no effect: it is none of {words}"));
+    }
+    level.map(|(_, level)| *level)
+}
+
 pub(super) fn binary(reader: &mut Reader) -> Binary {
     let mut section = reader.section("binary");
-    let realm = section.text("realm").unwrap_or_else(|| "binary".to_owned());
-    if !is_name(&realm) {
-        section.problem("realm", format!("`realm` must be 1 to {NAME_BYTES_MAX} visible ASCII characters"));
-    }
+    let realm = section.name("realm", "binary");
     let stamp_sender = section.flag("stamp_sender").unwrap_or(true);
     let choices = [("replace", OnDuplicate::Replace), ("reject", OnDuplicate::Reject)];
     let on_duplicate = section.choice("on_duplicate", &choices).unwrap_or(OnDuplicate::Replace);
     section.finish();
     Binary { realm, stamp_sender, on_duplicate }
+}
+
+pub(super) fn broadcast(reader: &mut Reader) -> Broadcast {
+    let mut section = reader.section("broadcast");
+    let s = &mut section;
+    let mut milliseconds = |key, default| {
+        let default = Duration::from_millis(default);
+        s.duration(key, Unit::Milliseconds, default, Duration::from_millis(100)..=DAY)
+    };
+    let ping_interval = milliseconds("ping_interval", 25_000);
+    let ping_timeout = milliseconds("ping_timeout", 20_000);
+    let broadcast = Broadcast {
+        realm: s.name("realm", "broadcast"),
+        ping_interval,
+        ping_timeout,
+        payload_bytes_max: s.size("payload_bytes_max", 1_000_000, 1024..=1 << 26),
+        clients_max: s.size("clients_max", 10_000, 1..=10_000_000),
+    };
+    section.finish();
+    broadcast
 }
 
 pub(super) fn events(reader: &mut Reader, data_dir: &Path) -> Events {
@@ -175,13 +203,6 @@ pub(super) fn events(reader: &mut Reader, data_dir: &Path) -> Events {
     let events_max = section.size("events_max", 4096, 16..=1 << 20);
     section.finish();
     Events { sinks, file, events_max }
-}
-
-pub(super) const NAME_BYTES_MAX: usize = 64;
-
-/// Names end up in logs and metrics.
-pub(super) fn is_name(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A path that is not empty.

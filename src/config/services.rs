@@ -19,6 +19,10 @@ pub enum Service {
 }
 
 impl Service {
+    /// Those that one port tells apart, in the order of their documents.
+    pub const DIALECTS: [Service; 5] =
+        [Service::Binary, Service::Rooms, Service::Broadcast, Service::Calls, Service::Devices];
+
     pub const ALL: [Service; 11] = [
         Service::Binary,
         Service::Rooms,
@@ -56,11 +60,12 @@ impl Service {
 
     /// Whether this version has it. What is known but not available is left out with a warning.
     pub fn is_available(self) -> bool {
-        matches!(self, Service::Binary | Service::Metrics | Service::Echo)
+        self != Service::Admin
     }
 
     /// Paths that this service alone can answer on a listener. A trailing slash stands for all
-    /// paths below. WebSocket paths are no claims: there the first message decides.
+    /// paths below. WebSocket paths are no claims: there the first message decides. Nor is the line
+    /// of text that `broadcast` has at `/`, which yields to anything else.
     fn paths(self) -> &'static [&'static str] {
         match self {
             Service::Binary | Service::Devices => &[],

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Service;
-use crate::auth::Credentials;
+use crate::auth::{Credentials, PublicKeys};
 use crate::base::Redacted;
 
 /// A checked configuration. `Debug` shows no secret.
@@ -19,6 +19,10 @@ pub struct Settings {
     pub auth: Auth,
     pub logging: Logging,
     pub binary: Binary,
+    pub rooms: Rooms,
+    pub broadcast: Broadcast,
+    pub calls: Calls,
+    pub devices: Devices,
     pub events: Events,
     /// What the operator should hear of, though it keeps nothing from starting.
     pub warnings: Vec<String>,
@@ -167,6 +171,133 @@ pub enum OnDuplicate {
     Replace,
     /// The newer connection gets a 409.
     Reject,
+}
+
+/// Section `[rooms]`. Its provider is the embedded one: this version has no other.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    pub store: RoomStore,
+    /// From the making of a room to its end. Whole seconds, at least one.
+    pub ttl: Duration,
+    /// Whether a register without an identity is refused.
+    pub require_id_token: bool,
+    /// Whether anyone may delete a room or a peer.
+    pub open_delete: bool,
+    /// Whether a signal to a missing peer is answered.
+    pub report_undeliverable: bool,
+    /// Between two pings of the application. Nothing means never.
+    pub app_ping: Option<Duration>,
+    pub rooms_max: usize,
+    pub peers_per_room_max: usize,
+    /// Of one peer, as JSON.
+    pub metadata_bytes_max: usize,
+
+    /// Identities by `jwt`: keys from a file that was read and checked, …
+    pub public_keys: Option<PublicKeys>,
+    /// … and keys that an `http` or `https` address gives.
+    pub jwks_url: Option<String>,
+    /// What `iss` and `aud` must say in a token of these keys. Nothing means anything.
+    pub jwks_issuer: Option<String>,
+    pub jwks_audience: Option<String>,
+    /// Least time between two fetches.
+    pub jwks_refresh: Duration,
+    /// Identities by `api_key`. Names and keys are unique.
+    pub api_keys: Vec<RoomsApiKey>,
+
+    /// `iss` of the tokens that the embedded issuer makes.
+    pub issuer: String,
+    /// How long they live.
+    pub id_token_lifetime: Duration,
+    /// Anonymous sign-ins of the whole process: each costs a signature.
+    pub signins_per_second_max: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomStore {
+    /// Gone with the process.
+    Memory,
+    /// A file in the data folder.
+    Embedded,
+}
+
+/// One entry of `[rooms] api_keys`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomsApiKey {
+    /// The identity that the key stands for.
+    pub name: String,
+    pub key: Redacted<String>,
+    /// Rooms that it opens without the room's token. Empty means none.
+    pub rooms: Vec<String>,
+}
+
+/// Section `[broadcast]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broadcast {
+    /// The space of socket ids that it shares with other dialects of the same realm.
+    pub realm: String,
+    /// As the handshake of Engine.IO tells them.
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+    /// Of one packet, over polling and WebSocket.
+    pub payload_bytes_max: usize,
+    pub clients_max: usize,
+}
+
+/// Section `[calls]`. Its state is in memory: this version has no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// In one call; 1 to 1000.
+    pub seat_count: usize,
+    /// From the last renewal of a seat to its lapse.
+    pub seat_timeout: Duration,
+    /// From the upgrade to the JOIN. Nothing means no limit beside
+    /// [`Server::first_message_timeout`].
+    pub ws_handshake_timeout: Option<Duration>,
+    /// From the upgrade to the WELCOME. Nothing means no limit.
+    pub ws_join_timeout: Option<Duration>,
+    pub ws_ping_interval: Duration,
+    /// Silence after which a connection is closed.
+    pub ws_read_timeout: Duration,
+    /// What `Access-Control-Allow-Origin` says.
+    pub origin: String,
+    /// Of `POST /signal`.
+    pub body_bytes_max: usize,
+    pub calls_max: usize,
+}
+
+/// Section `[devices]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices {
+    /// The space of ids that it shares with other dialects of the same realm.
+    pub realm: String,
+    /// Whether a connection without a token is refused. Then there is a secret.
+    pub require_token: bool,
+    /// Whether signals of those that have not registered pass.
+    pub allow_unregistered: bool,
+    /// Whether a candidate for a missing peer is answered.
+    pub report_undeliverable: bool,
+    /// Checks tokens, HS256. Nothing means that tokens are not looked at.
+    pub jwt_secret: Option<Redacted<String>>,
+    /// Nothing means no limit beside [`Server::max_connections`].
+    pub max_clients: Option<usize>,
+    /// Like [`Server::heartbeat_interval`], which it is where `[devices]` says nothing.
+    pub heartbeat_interval: Option<Duration>,
+    /// What `client_list_update` may cost, for all clients together.
+    pub list_update_bytes_per_second: u64,
+    /// In the order of the file; names are unique. A role without an entry may do everything.
+    pub roles: Vec<Role>,
+}
+
+/// One table `[devices.roles.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// As in the claim `role`.
+    pub name: String,
+    /// Types of messages, each one of `register, offer, answer, ice, list, ping`. Nothing means
+    /// all of them.
+    pub may_send: Option<Vec<String>>,
+    /// Roles of the clients that signals may go to. Nothing means anyone.
+    pub to: Option<Vec<String>>,
 }
 
 /// Section `[events]`.

@@ -37,6 +37,9 @@ port = 9090
 host = "127.0.0.1"
 "#;
 
+mod dialects;
+mod overrides;
+
 const NO_VARIABLES: [(&str, &str); 0] = [];
 
 fn loaded(text: &str) -> Settings {
@@ -71,7 +74,11 @@ fn doors(settings: &Settings) -> Vec<String> {
 #[test]
 fn the_documented_file_loads_as_it_stands() {
     let settings = loaded(DOCUMENTED);
-    assert_eq!(doors(&settings), ["main binary 127.0.0.1:8080", "metrics metrics 127.0.0.1:9090"]);
+    assert_eq!(DOCUMENTED, include_str!("../../tests/vectors/app-config.toml"));
+    assert_eq!(
+        doors(&settings),
+        ["main binary+rooms+broadcast+calls+devices 127.0.0.1:8080", "metrics metrics 127.0.0.1:9090"]
+    );
     assert_eq!(settings.server.max_connections, 1000);
     assert_eq!(settings.server.heartbeat_interval, Some(Duration::from_secs(30)));
     assert_eq!(settings.auth.token_expiry, Duration::from_secs(3600));
@@ -88,7 +95,14 @@ fn the_built_in_file_is_quiet_and_on_loopback() {
     let settings = loaded(BUILT_IN);
     assert_eq!(
         doors(&settings),
-        ["main binary 127.0.0.1:8080 [::1]:8080", "metrics metrics 127.0.0.1:9090 [::1]:9090"]
+        [
+            "main binary+rooms+broadcast+calls+devices 127.0.0.1:8080 [::1]:8080",
+            "devices devices 127.0.0.1:8081 [::1]:8081",
+            "rooms-api rooms-api 127.0.0.1:8001 [::1]:8001",
+            "devices-health devices-health 127.0.0.1:8082 [::1]:8082",
+            "calls-health calls-health 127.0.0.1:8090 [::1]:8090",
+            "metrics metrics 127.0.0.1:9090 [::1]:9090",
+        ]
     );
     assert_eq!(settings.warnings, Vec::<String>::new());
 }
@@ -96,42 +110,78 @@ fn the_built_in_file_is_quiet_and_on_loopback() {
 #[test]
 fn an_empty_file_means_the_documented_defaults() {
     let settings = loaded("");
-    assert_eq!(doors(&settings), ["main binary 127.0.0.1:8080", "metrics metrics 127.0.0.1:9090"]);
+    assert_eq!(
+        doors(&settings),
+        ["main binary+rooms+broadcast+calls+devices 127.0.0.1:8080", "metrics metrics 127.0.0.1:9090"]
+    );
     assert!(settings.warnings[0].contains("no client can log in"), "{:?}", settings.warnings);
+}
+
+/// Beyond loopback only the dialect that asks everyone for credentials is open unasked.
+#[test]
+fn without_listeners_all_dialects_are_served_on_loopback_alone() {
+    let first = |text: &str| doors(&loaded(text)).swap_remove(0);
+    let five = "main binary+rooms+broadcast+calls+devices";
+    assert_eq!(first("[server]\nhost = \"::1\""), format!("{five} [::1]:8080"));
+    assert_eq!(first("[server]\nhost = \"localhost\""), format!("{five} 127.0.0.1:8080 [::1]:8080"));
+    assert_eq!(first("[server]\nhost = \"0.0.0.0\""), "main binary 0.0.0.0:8080");
+    assert_eq!(first("[server]\nhost = \"\""), "main binary 0.0.0.0:8080 [::]:8080");
+    let asked = "[server]\nhost = \"\"\nserves = [\"calls\"]";
+    assert_eq!(first(asked), "main calls 0.0.0.0:8080 [::]:8080");
 }
 
 /// The comments of the shipped file teach the defaults, so they must be true.
 #[test]
 fn defaults_in_comments_are_the_real_ones() {
-    let (before, after) = BUILT_IN.split_once("# Several doors").expect("the listener example");
-    let uncommented = |text: &str| {
-        let is_key = |line: &&str| line.strip_prefix("# ").is_some_and(|rest| rest.contains(" = "));
-        let keys = text.lines().map(|line| if is_key(&line) { &line[2..] } else { line });
-        keys.collect::<Vec<_>>().join("\n")
-    };
-    let rest = &after[after.find("[auth]").expect("a section")..];
-    let explicit =
-        format!("{}\n{}", uncommented(before), uncommented(rest).replace("jwks_path", "# jwks_path"));
-    let (explicit, silent) = (loaded(&explicit), loaded(BUILT_IN));
+    let mut uncommented = 0;
+    let lines = BUILT_IN.lines().map(|line| {
+        let shown = line.strip_prefix("# ").filter(|rest| !rest.ends_with("# no default"));
+        let is_key = |key: &str| !key.is_empty() && key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_');
+        match shown {
+            Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| is_key(key)) => {
+                uncommented += 1;
+                rest
+            }
+            _ => line,
+        }
+    });
+    let explicit = loaded(&lines.collect::<Vec<_>>().join("\n"));
+    assert!(uncommented > 70, "only {uncommented} defaults are shown");
+    let silent = loaded(BUILT_IN);
     assert_eq!(explicit.server, silent.server);
     assert_eq!(explicit.binary, silent.binary);
+    assert_eq!(format!("{:?}", explicit.rooms), format!("{:?}", silent.rooms));
+    assert_eq!(explicit.broadcast, silent.broadcast);
+    assert_eq!(explicit.calls, silent.calls);
+    assert_eq!(explicit.devices, silent.devices);
     assert_eq!(explicit.events, silent.events);
     assert_eq!(explicit.listeners, silent.listeners);
     assert_eq!(explicit.logging, silent.logging);
+    let nothing = loaded("");
+    assert_eq!(format!("{:?}", nothing.rooms), format!("{:?}", silent.rooms));
+    assert_eq!((&nothing.calls, &nothing.devices), (&silent.calls, &silent.devices));
 }
 
+/// Keys without a default are shown with an example.
 #[test]
-fn the_listener_example_of_the_built_in_file_loads() {
-    let example: Vec<_> = BUILT_IN
-        .lines()
-        .skip_while(|line| *line != "# [[listener]]")
-        .take_while(|line| line.starts_with("# "))
-        .map(|line| &line[2..])
-        .collect();
-    assert_eq!(
-        doors(&loaded(&example.join("\n"))),
-        ["main binary 127.0.0.1:8080 [::1]:8080", "metrics metrics 127.0.0.1:9090"]
-    );
+fn examples_in_comments_are_known_keys() {
+    let mut section = "";
+    for line in BUILT_IN.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let Some(example) = line.strip_prefix("# ").filter(|rest| rest.ends_with("# no default")) else {
+            continue;
+        };
+        match load("test.toml", &format!("{section}\n{example}"), NO_VARIABLES) {
+            Ok(_) => {}
+            // The file of keys is not there.
+            Err(errors) => assert!(errors.to_string().contains("cannot be read"), "{example}: {errors}"),
+        }
+    }
+    let roles: Vec<_> = BUILT_IN.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
+    let from = roles.iter().position(|line| line.starts_with("[devices.roles")).expect("an example");
+    assert_eq!(loaded(&roles[from..].join("\n")).devices.roles.len(), 1);
 }
 
 #[test]
@@ -285,7 +335,7 @@ fn a_port_in_the_environment_that_has_no_effect_is_told() {
     let settings = with(text, &[("SIGNAL_MANAGER_SERVER_PORT", "9000")]);
     assert_eq!(
         settings.warnings,
-        ["SIGNAL_MANAGER_SERVER_PORT has no effect, since the file has [[listener]]"]
+        ["SIGNAL_MANAGER_SERVER_PORT has no effect, since no [[listener]] is called `main`"]
     );
 }
 
@@ -324,35 +374,28 @@ fn services_of_later_versions_are_left_out_with_a_warning() {
 [[listener]]
 name = "main"
 bind = "localhost:8080"
-serves = ["binary", "rooms", "broadcast", "calls", "devices"]
+serves = ["binary", "admin"]
 [[listener]]
-name = "rooms-http"
+name = "page"
 bind = "localhost:8001"
-serves = ["rooms-api"]
-[rooms]
-provider = "cognito"
-[devices.roles.operator]
-may_send = ["offer"]
+serves = ["admin"]
+[cluster]
+backplane = "redis"
 [auth]
 api_keys = ["a:b"]
 "#;
-    let settings = with(text, &[("SIGMUX_ROOMS_TTL_SECONDS", "5"), ("SIGMUX_CALLS_STATE", "redis")]);
+    let settings = with(text, &[("SIGMUX_CLUSTER_NODE_ID", "5")]);
     assert_eq!(doors(&settings), ["main binary 127.0.0.1:8080 [::1]:8080", "metrics metrics 127.0.0.1:9090"]);
     assert_eq!(
         settings.warnings,
         [
-            "listener main: `rooms` is not available in this version; it is left out",
-            "listener main: `broadcast` is not available in this version; it is left out",
-            "listener main: `calls` is not available in this version; it is left out",
-            "listener main: `devices` is not available in this version; it is left out",
-            "listener rooms-http: `rooms-api` is not available in this version; it is left out",
-            "listener rooms-http: nothing is left to serve; localhost:8001 is not opened",
-            "[rooms] is not available in this version; its keys are not looked at",
-            "[calls] is not available in this version; its keys are not looked at",
-            "[devices] is not available in this version; its keys are not looked at",
+            "listener main: `admin` is not available in this version; it is left out",
+            "listener page: `admin` is not available in this version; it is left out",
+            "listener page: nothing is left to serve; localhost:8001 is not opened",
+            "[cluster] is not available in this version; its keys are not looked at",
         ]
     );
-    let nothing = "[server]\nserves = [\"rooms\"]\n[metrics]\nenabled = false";
+    let nothing = "[server]\nserves = [\"admin\"]\n[metrics]\nenabled = false";
     assert_eq!(refused(nothing), "test.toml: nothing would listen");
 }
 
@@ -500,6 +543,7 @@ fn limits_that_contradict_each_other_are_refused() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let errors = load_file(Some(Path::new("/nowhere/sigmux.toml")), NO_VARIABLES).expect_err("no file");
+    let errors =
+        load_file(Some(Path::new("/nowhere/sigmux.toml")), &Overrides::default()).expect_err("no file");
     assert!(errors.to_string().starts_with("/nowhere/sigmux.toml: cannot be read: "), "{errors}");
 }

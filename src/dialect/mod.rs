@@ -5,25 +5,41 @@
 //! knows no socket and no core: it does not know whether its target lives beside it.
 
 pub mod binary;
+pub mod broadcast;
+pub mod calls;
+mod choice;
+mod conversation;
+mod crossing;
 mod delivery;
+pub mod devices;
+mod labels;
+mod rate;
+pub mod rooms;
+mod session;
 
-pub use delivery::{Delivery, MessageRef, OwnedDelivery, Speaks, Undeliverable};
+pub use choice::{Dialect, First, SOCKET_IO_PATH, Serves, choose, refuse};
+pub use conversation::{Conversation, Opening, Progress};
+pub use delivery::{
+    Body, Delivery, MessageRef, OwnedDelivery, Parts, Plan, Speaks, Text, TextDialect, Undeliverable,
+};
+pub use labels::{ERROR_LABELS, MESSAGE_LABELS, MessageLabel};
+pub use rate::Rate;
+pub use session::{Heartbeat, Session};
 
 use crate::base::{Now, PeerKey, RealmId};
 use crate::hub::{DialectId, OnDuplicate, Route, Taken};
 use crate::observe::{Event, ShardMetrics};
 use crate::wire::websocket::CloseCode;
 
-/// What the two counters of every message are called in the metrics: dialect and type. The
-/// position in [`MESSAGE_LABELS`] is the number that a dialect counts by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MessageLabel(pub u8);
-
-/// Dialect and message type, by [`MessageLabel`].
-pub const MESSAGE_LABELS: &[(&str, &str)] = binary::MESSAGE_LABELS;
-
-/// Dialect and error code, by the number that [`Surroundings::count_error`] takes.
-pub const ERROR_LABELS: &[(&str, &str)] = binary::ERROR_LABELS;
+/// What the operator decides, by dialect. Shared by all shards and the front.
+#[derive(Clone)]
+pub struct Settings {
+    pub binary: binary::Settings,
+    pub rooms: rooms::Settings,
+    pub devices: devices::Settings,
+    pub calls: calls::Settings,
+    pub broadcast: broadcast::Settings,
+}
 
 /// WebSocket messages are text or binary; on a plain stream the difference is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +83,16 @@ pub trait Surroundings {
     /// Gives `id` up. Does nothing when a newer connection owns it by now.
     fn leave(&mut self, realm: RealmId, id: &str);
 
+    /// From now on this connection, whose key is known by another way than the directory, takes
+    /// deliveries.
+    fn attend(&mut self);
+
+    /// The opposite of [`Surroundings::attend`].
+    fn retire(&mut self);
+
+    /// The ids of a realm in the order of their bytes, this connection's among them.
+    fn ids(&self, realm: RealmId) -> Vec<Box<str>>;
+
     /// Routes one message. `Ok` means that it is on its way and that this connection hears of it
     /// again (through [`bounced`]) if it cannot be delivered after all.
     fn send(
@@ -99,6 +125,9 @@ pub trait Context {
     /// read its replies is cut when their reserved room is used up.
     fn reply(&mut self, kind: Kind, message: &[u8]);
 
+    /// Queues a WebSocket ping.
+    fn ping(&mut self);
+
     /// Ends the connection after what has been queued: a Close frame with this code on a
     /// WebSocket, plainly on a stream. Nothing further is read.
     fn close(&mut self, code: CloseCode, reason: &'static str);
@@ -109,14 +138,61 @@ pub trait Context {
 }
 
 /// What is published of a message that came back when its sender was gone.
-pub fn untold(reference: MessageRef, cause: Undeliverable, now: Now) -> Event {
-    binary::undeliverable_event("", None, reference, cause, now)
+pub fn untold(reference: &MessageRef, cause: Undeliverable, now: Now) -> Event {
+    match reference {
+        MessageRef::Frame { .. } => binary::undeliverable_event("", None, reference, cause, now),
+        MessageRef::Text { label, target } => undeliverable_event("", *label, target, cause, now),
+    }
 }
 
-/// Appends the error by which a connection learns that a message of its own came back.
-pub fn bounced(to: Speaks, reference: MessageRef, cause: Undeliverable, out: &mut Vec<u8>) -> Option<u8> {
-    match to {
-        Speaks::Nothing => None,
-        Speaks::Binary(form) => Some(binary::write_bounce(form, reference, cause, out)),
+/// For whoever subscribes: a message in a text dialect did not arrive. `target` has to be an id that
+/// may be shown.
+pub fn undeliverable_event(
+    sender: &str,
+    label: MessageLabel,
+    target: &str,
+    cause: Undeliverable,
+    now: Now,
+) -> Event {
+    let (dialect, message_type) = MESSAGE_LABELS.get(usize::from(label.0)).copied().unwrap_or_default();
+    let details = vec![
+        ("dialect", dialect.into()),
+        ("message_type", message_type.into()),
+        ("cause", cause.word().into()),
+        ("target", target.into()),
+    ];
+    Event { event_type: "signal_undeliverable", client_id: sender.to_owned(), unix_ms: now.unix_ms, details }
+}
+
+/// What is appended when a connection learns that a message of its own came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The reply's own label.
+    pub label: MessageLabel,
+    /// Position in [`ERROR_LABELS`].
+    pub error: u8,
+}
+
+/// Appends the error by which a connection learns that a message of its own came back. `None`: its
+/// dialect says nothing of it, so that it is to be published only.
+pub fn bounced(
+    to: Speaks,
+    reference: &MessageRef,
+    cause: Undeliverable,
+    now: Now,
+    out: &mut Vec<u8>,
+) -> Option<Told> {
+    match (to, reference) {
+        (Speaks::Binary(form), MessageRef::Frame { uuid, .. }) => {
+            let error = binary::write_bounce(form, uuid, cause, out);
+            Some(Told { label: binary::ERROR_MESSAGE_LABEL, error })
+        }
+        (Speaks::Rooms { reports_all }, MessageRef::Text { label, target }) => {
+            rooms::write_bounce(reports_all, *label, target, cause, now, out)
+        }
+        (Speaks::Devices { reports_all }, MessageRef::Text { label, target }) => {
+            devices::write_bounce(reports_all, *label, target, cause, now, out)
+        }
+        _ => None,
     }
 }

@@ -17,9 +17,10 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 
+use super::broadcast::Broadcast;
 use super::pages::View;
 use super::routes::{self, refusal};
-use super::run::{Listener, Phase, Services, Settings};
+use super::run::{Apis, Listener, Phase, Services, Settings};
 use super::tunnel::TunnelStream;
 use super::upgrade::{self, Switch, Terms};
 use crate::base::PeerKey;
@@ -45,7 +46,13 @@ struct Door {
 }
 
 impl Site {
-    pub(super) fn new(settings: &Settings, listeners: Vec<Listener>, view: Arc<View>) -> Site {
+    pub(super) fn new(
+        settings: &Settings,
+        listeners: Vec<Listener>,
+        apis: &Apis,
+        broadcast: Option<&Broadcast>,
+        view: Arc<View>,
+    ) -> Site {
         let head_bytes_max = settings.head_bytes_max.max(HEAD_BYTES_MIN);
         let mut http = http1::Builder::new();
         // `pipeline_flush` stays off: with it hyper does not flush while the client's next bytes are
@@ -57,7 +64,8 @@ impl Site {
             .max_headers(settings.headers_max)
             .max_header_size(settings.head_bytes_max)
             .max_buf_size(head_bytes_max);
-        let doors = listeners.into_iter().map(|listener| Door::new(listener, &view)).collect();
+        let doors =
+            listeners.into_iter().map(|listener| Door::new(listener, apis, broadcast, &view)).collect();
         let stall = Duration::from_secs(settings.stall_seconds);
         Site { http, doors, view, body_bytes_max: settings.body_bytes_max, stall }
     }
@@ -153,13 +161,18 @@ impl Site {
     ) -> Result<Answer, Response<Body>> {
         let path = request.uri().path();
         let streams_body = routes::streams_body(door.services, path);
-        if self.view.draining() && !routes::is_for_operators(door.services, path) {
+        let goes_on = routes::is_for_operators(door.services, path)
+            || routes::ends_a_session(door.services, path, request.uri().query());
+        if self.view.draining() && !goes_on {
             return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.\n"));
         }
         if let Some(terms) = &door.websockets
+            && !routes::upgrades_itself(door.services, request.uri().path())
             && upgrade::asks(&request)
         {
-            let (response, switch) = upgrade::accept(request, peer, terms).map_err(|refused| *refused)?;
+            let (response, switch) =
+                upgrade::accept(request, peer, terms, (self.view.sources.clock)().unix_seconds())
+                    .map_err(|refused| *refused)?;
             return Ok(Answer::Switching(response, switch));
         }
         if !has_one_host(&request) {
@@ -202,12 +215,13 @@ enum Answer {
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 impl Door {
-    fn new(listener: Listener, view: &Arc<View>) -> Door {
-        let Listener { services, websockets, allowed_origins, expose_shard } = listener;
+    fn new(listener: Listener, apis: &Apis, broadcast: Option<&Broadcast>, view: &Arc<View>) -> Door {
+        let Listener { services, websockets, only_devices, allowed_origins, expose_shard } = listener;
+        let devices = apis.devices.clone().filter(|_| only_devices);
         Door {
-            routes: TowerToHyperService::new(routes::router(services, view.clone())),
+            routes: TowerToHyperService::new(routes::router(services, apis, broadcast, view.clone())),
             services,
-            websockets: websockets.then_some(Terms { allowed_origins, expose_shard }),
+            websockets: websockets.then_some(Terms { devices, allowed_origins, expose_shard }),
         }
     }
 }

@@ -14,11 +14,17 @@
 //! TLS; of a protocol it knows the paths and nothing else.
 
 mod bell;
+mod broadcast;
+mod calls_api;
+mod devices_api;
 mod echo;
 mod exchange;
 mod outbound;
 mod pages;
+mod post;
+mod profile;
 mod pump;
+mod rooms_api;
 mod routes;
 mod run;
 mod tunnel;
@@ -27,5 +33,11 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
-pub use run::{Clock, Companion, Front, Listener, Phase, Ring, Services, Settings, Sources, run};
+pub use broadcast::{Broadcast, Parts as BroadcastParts};
+pub use calls_api::CallsApi;
+pub use devices_api::DevicesHealth;
+pub use post::Post;
+pub use profile::CallsHealth;
+pub use rooms_api::{Parts as RoomsParts, RoomsApi, sweep};
+pub use run::{Apis, Clock, Companion, Front, Listener, Phase, Ring, Services, Settings, Sources, run};
 pub use tunnel::TunnelStream;

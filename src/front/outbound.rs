@@ -6,10 +6,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::base::PeerKey;
+use crate::dialect::OwnedDelivery;
 use crate::mesh::TunnelStep;
 
-/// One queue for all tunnels. It needs no bound of its own: the bytes in it are bounded by each
-/// tunnel's window, and the credits by the bytes that the shards had credit for.
+/// One queue for all tunnels, and for messages to peers. It needs no bound of its own: the bytes in
+/// it are bounded by each tunnel's window, the credits by the bytes that the shards had credit for,
+/// and the messages by what one turn of the exchanges reads.
 #[derive(Default)]
 pub(super) struct Outbound {
     queue: Mutex<VecDeque<(PeerKey, Outgoing)>>,
@@ -18,6 +20,9 @@ pub(super) struct Outbound {
 
 pub(super) enum Outgoing {
     Step(TunnelStep),
+    /// A message of a peer of the front, or of a request.
+    Deliver(Box<OwnedDelivery>),
+    Dismiss,
     /// The stream is gone and its shard needs no word of it.
     Gone,
 }

@@ -37,13 +37,14 @@ struct Health<'a> {
 }
 
 pub(super) async fn metrics(State(view): State<Arc<View>>) -> Response {
-    let Sources { clock, mesh, shards, events } = &view.sources;
+    let Sources { clock, mesh, shards, front, events } = &view.sources;
     let depths: Vec<usize> = (0..mesh.shards()).map(|shard| mesh.depth(NodeId::shard(shard))).collect();
     let page = observe::render(&Snapshot {
         version: VERSION,
         uptime_us: clock().mono_us,
         labels: Labels { messages: MESSAGE_LABELS, errors: ERROR_LABELS },
         shards,
+        front,
         inbox_depths: &depths,
         front_inbox_depth: mesh.depth(NodeId::FRONT),
         events,

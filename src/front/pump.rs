@@ -11,13 +11,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::bell::Bell;
+use super::broadcast::Broadcast;
 use super::exchange::Site;
 use super::outbound::{Outbound, Outgoing};
+use super::post::Post;
 use super::run::{Clock, Phase, Ring, Settings};
 use super::tunnel::{Tunnel, TunnelStream};
 use crate::base::{NodeId, PeerKey};
-use crate::dialect::Undeliverable;
-use crate::mesh::{Limits, Mesh, Outlets, Parcel, TunnelStep};
+use crate::dialect::{MessageRef, OwnedDelivery, Undeliverable, untold};
+use crate::mesh::{Mesh, Outlets, Parcel, Posted, TunnelStep};
+use crate::observe::{EventQueue, ShardMetrics};
 
 /// Parcels taken before the exchanges get their turn.
 const PARCELS_PER_TURN_MAX: usize = 256;
@@ -28,9 +31,6 @@ const RETRY: Duration = Duration::from_millis(2);
 /// Tries to hand over the last steps when the front ends; a shard that takes nothing for this long
 /// has ended itself.
 const LAST_TRIES_MAX: usize = 100;
-
-/// The front sends no messages between peers, and what else it posts does not expire.
-const LIMITS: Limits = Limits { overflow_messages_max: 0, hold_us: 0 };
 
 /// One tunnel more than the front takes.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -54,7 +54,18 @@ pub(super) struct Pump {
     tunnels_max: usize,
     window_bytes: usize,
     site: Rc<Site>,
+    broadcast: Option<Arc<Broadcast>>,
+    metrics: Arc<ShardMetrics>,
+    events: Arc<EventQueue>,
     exchanges: JoinSet<()>,
+}
+
+/// What the pump serves beside the tunnels.
+pub(super) struct Residence {
+    pub(super) post: Post,
+    pub(super) broadcast: Option<Arc<Broadcast>>,
+    pub(super) metrics: Arc<ShardMetrics>,
+    pub(super) events: Arc<EventQueue>,
 }
 
 impl Pump {
@@ -65,19 +76,24 @@ impl Pump {
         clock: Clock,
         bell: Bell,
         ring: Ring,
+        residence: Residence,
     ) -> Pump {
+        let Residence { post, broadcast, metrics, events } = residence;
         Pump {
-            outlets: Outlets::new(mesh.clone(), LIMITS),
+            outlets: Outlets::new(mesh.clone(), settings.mesh),
             mesh,
             clock,
             bell,
             ring,
-            outbound: Arc::default(),
+            outbound: post.0,
             taken: VecDeque::new(),
             tunnels: BTreeMap::new(),
             tunnels_max: settings.tunnels_max,
             window_bytes: settings.tunnel_window_bytes as usize,
             site,
+            broadcast,
+            metrics,
+            events,
             exchanges: JoinSet::new(),
         }
     }
@@ -94,7 +110,18 @@ impl Pump {
     }
 
     async fn serve(&mut self, phase: &mut watch::Receiver<Phase>) -> io::Result<()> {
-        while *phase.borrow_and_update() != Phase::Stopping {
+        let mut goodbye_said = false;
+        loop {
+            let now = *phase.borrow_and_update();
+            if now == Phase::Stopping {
+                break;
+            }
+            if now == Phase::Draining
+                && !std::mem::replace(&mut goodbye_said, true)
+                && let Some(broadcast) = &self.broadcast
+            {
+                broadcast.disconnect_all();
+            }
             let taken = self.take_parcels();
             self.post_steps();
             self.reap();
@@ -139,15 +166,25 @@ impl Pump {
     fn receive(&mut self, parcel: Parcel) {
         match parcel {
             Parcel::Tunnel { peer, step } => self.step(peer, step),
-            // No peer lives here, so nobody has this key any more.
-            Parcel::Deliver { delivery, .. } => {
+            Parcel::Deliver { to, delivery, .. } => {
                 let delivery = delivery.borrow();
-                let (to, reference) = (delivery.from, delivery.reference());
-                let cause = Undeliverable::NotConnected;
-                self.post(to.node, Parcel::Bounce { to, reference, cause });
+                let result = match &self.broadcast {
+                    Some(broadcast) => broadcast.deliver(to, &delivery),
+                    None => Err(Undeliverable::NotConnected),
+                };
+                if let Err(cause) = result {
+                    let (to, reference) = (delivery.from, delivery.reference());
+                    self.post(to.node, Parcel::Bounce { to, reference, cause });
+                }
             }
             Parcel::Fence { peer } => self.post(peer.node, Parcel::FenceBack { peer }),
-            Parcel::Bounce { .. } | Parcel::Evict { .. } | Parcel::FenceBack { .. } => {}
+            Parcel::Bounce { to, reference, cause } => self.bounced(to, &reference, cause),
+            // A peer of the front has an id that is made for it and that nobody else can take, and
+            // belongs to nothing that could be removed.
+            Parcel::Evict { .. }
+            | Parcel::Dismiss { .. }
+            | Parcel::Announce { .. }
+            | Parcel::FenceBack { .. } => {}
         }
     }
 
@@ -201,6 +238,8 @@ impl Pump {
                 Outgoing::Gone => {
                     self.tunnels.remove(&peer);
                 }
+                Outgoing::Deliver(delivery) => self.deliver(peer, delivery),
+                Outgoing::Dismiss => self.post(peer.node, Parcel::Dismiss { peer }),
                 Outgoing::Step(step) => {
                     if matches!(step, TunnelStep::Reset | TunnelStep::Return(_)) {
                         self.tunnels.remove(&peer);
@@ -210,8 +249,36 @@ impl Pump {
             }
         }
         self.taken = taken;
-        self.outlets.flush((self.clock)().mono_us, |_| ());
+        let mut expired = Vec::new();
+        self.outlets.flush((self.clock)().mono_us, |parcel| expired.push(parcel));
+        for parcel in expired {
+            if let Parcel::Deliver { delivery, .. } = parcel {
+                let delivery = delivery.borrow();
+                self.bounced(delivery.from, &delivery.reference(), Undeliverable::Full);
+            }
+        }
         self.outlets.ring_bells(&mut self.ring);
+    }
+
+    fn deliver(&mut self, to: PeerKey, delivery: Box<OwnedDelivery>) {
+        let (from, reference) = {
+            let delivery = delivery.borrow();
+            (delivery.from, delivery.reference())
+        };
+        let now_us = (self.clock)().mono_us;
+        let parcel = Parcel::Deliver { to, delivery, received_us: now_us };
+        if let Posted::Refused = self.outlets.post(now_us, to.node, parcel) {
+            self.bounced(from, &reference, Undeliverable::Full);
+        }
+    }
+
+    /// A message that was sent from here came back.
+    fn bounced(&self, to: PeerKey, reference: &MessageRef, cause: Undeliverable) {
+        self.metrics.bounced.add(1);
+        match &self.broadcast {
+            Some(broadcast) if to != Post::REQUESTS => broadcast.bounced(to, reference, cause),
+            _ => self.events.publish(untold(reference, cause, (self.clock)())),
+        }
     }
 
     fn post(&mut self, to: NodeId, parcel: Parcel) {

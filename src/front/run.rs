@@ -10,11 +10,18 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::bell::Bell;
+use super::broadcast::{self, Broadcast};
+use super::calls_api::CallsApi;
+use super::devices_api::DevicesHealth;
 use super::exchange::Site;
 use super::pages::View;
-use super::pump::Pump;
+use super::post::Post;
+use super::profile::CallsHealth;
+use super::pump::{Pump, Residence};
+use super::rooms_api::RoomsApi;
 use crate::base::{NodeId, Now};
-use crate::mesh::Mesh;
+use crate::dialect::devices;
+use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, ShardMetrics};
 
 /// Entries of the runtime's ring. Only files use it, a few operations at a time, and its memory
@@ -37,6 +44,11 @@ pub struct Front {
     /// By the index that [`crate::mesh::TunnelStep::Open`] names.
     pub listeners: Vec<Listener>,
     pub sources: Sources,
+    /// Where what the APIs send to peers comes out.
+    pub post: Post,
+    pub apis: Apis,
+    /// Of the Socket.IO service, which is made on the front's thread.
+    pub broadcast: Option<broadcast::Parts>,
     /// An eventfd, to which a shard writes when [`Mesh::must_ring`] says so.
     pub bell: OwnedFd,
     pub ring: Ring,
@@ -60,6 +72,8 @@ pub struct Settings {
     pub body_bytes_max: u64,
     /// Longest that a tunnel may live without a byte moving in either direction.
     pub stall_seconds: u64,
+    /// For messages to the shards' peers.
+    pub mesh: mesh::Limits,
     /// Longest that the companions are waited for at the end.
     pub companions_seconds: u64,
 }
@@ -74,6 +88,7 @@ impl Default for Settings {
             headers_max: 100,
             body_bytes_max: 65_536,
             stall_seconds: 60,
+            mesh: mesh::Limits { overflow_messages_max: 65_536, hold_us: 200_000 },
             companions_seconds: 5,
         }
     }
@@ -87,8 +102,20 @@ pub struct Listener {
     pub websockets: bool,
     /// Origins from which a browser may open a WebSocket; `*`, or an empty list, means all.
     pub allowed_origins: Vec<String>,
+    /// `devices` is the only dialect of its WebSockets: a bad token is told before the upgrade.
+    pub only_devices: bool,
     /// Adds `X-Sigmux-Shard` to a 101.
     pub expose_shard: bool,
+}
+
+/// The requests of the dialects, each there if a listener serves it.
+#[derive(Clone, Default)]
+pub struct Apis {
+    pub rooms: Option<RoomsApi>,
+    pub devices: Option<devices::Settings>,
+    pub calls: Option<CallsApi>,
+    pub calls_health: Option<CallsHealth>,
+    pub devices_health: Option<DevicesHealth>,
 }
 
 /// Services of a listener that are requests.
@@ -96,6 +123,16 @@ pub struct Listener {
 pub struct Services {
     /// `/metrics`, `/health`, `/ready`.
     pub metrics: bool,
+    /// The HTTP of `rooms`.
+    pub rooms: bool,
+    /// `/socket.io/`, and a line of text at `/`.
+    pub broadcast: bool,
+    /// `/call/…`, `/signal`.
+    pub calls: bool,
+    /// `/healthz`, `/debug/pprof/profile`.
+    pub calls_health: bool,
+    /// `/health` of `devices`.
+    pub devices_health: bool,
     /// Every path that no other service claims sends a body back as it came.
     pub echo: bool,
 }
@@ -107,6 +144,8 @@ pub struct Sources {
     pub mesh: Arc<Mesh>,
     /// In the order of shards.
     pub shards: Arc<[Arc<ShardMetrics>]>,
+    /// What the front itself counts, for the peers that live there.
+    pub front: Arc<ShardMetrics>,
     pub events: Arc<EventQueue>,
 }
 
@@ -133,7 +172,7 @@ pub fn run(front: Front, phase: watch::Receiver<Phase>) -> io::Result<()> {
 }
 
 async fn serve(front: Front, phase: watch::Receiver<Phase>) -> io::Result<()> {
-    let Front { settings, listeners, sources, bell, ring, companions } = front;
+    let Front { settings, listeners, sources, post, apis, broadcast, bell, ring, companions } = front;
     let companions: Vec<_> = companions
         .into_iter()
         .map(|companion| {
@@ -143,10 +182,13 @@ async fn serve(front: Front, phase: watch::Receiver<Phase>) -> io::Result<()> {
         .collect();
 
     let (mesh, clock) = (sources.mesh.clone(), sources.clock.clone());
+    let (metrics, events) = (sources.front.clone(), sources.events.clone());
     let view = Arc::new(View { sources, phase: phase.clone() });
-    let site = Rc::new(Site::new(&settings, listeners, view));
+    let broadcast = broadcast.map(|parts| Arc::new(Broadcast::new(parts)));
+    let site = Rc::new(Site::new(&settings, listeners, &apis, broadcast.as_deref(), view));
+    let residence = Residence { post, broadcast, metrics, events };
     let served = match Bell::new(bell) {
-        Ok(bell) => Pump::new(&settings, site, mesh, clock, bell, ring).run(phase).await,
+        Ok(bell) => Pump::new(&settings, site, mesh, clock, bell, ring, residence).run(phase).await,
         Err(error) => Err(error),
     };
 

@@ -10,7 +10,8 @@ use hyper_util::rt::TokioIo;
 
 use super::routes::refusal;
 use super::tunnel::TunnelStream;
-use crate::base::PeerKey;
+use crate::base::{PeerKey, Redacted};
+use crate::dialect::{Opening, devices};
 use crate::mesh::Upgrade;
 use crate::session::allows_origin;
 use crate::wire::websocket;
@@ -18,8 +19,10 @@ use crate::wire::websocket;
 const REFUSAL_HEADERS_MAX: usize = 8;
 
 /// How a listener treats WebSockets.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Terms {
+    /// Where `devices` is the only dialect: who may speak it is told before the upgrade.
+    pub(super) devices: Option<devices::Settings>,
     pub(super) allowed_origins: Vec<String>,
     pub(super) expose_shard: bool,
 }
@@ -28,6 +31,10 @@ pub(super) struct Terms {
 pub(super) struct Switch {
     stream: OnUpgrade,
     upgrade: Upgrade,
+}
+
+fn authorization(request: &Request<Incoming>) -> Option<&str> {
+    request.headers().get(header::AUTHORIZATION)?.to_str().ok()
 }
 
 pub(super) fn asks(request: &Request<Incoming>) -> bool {
@@ -39,6 +46,7 @@ pub(super) fn accept(
     mut request: Request<Incoming>,
     peer: PeerKey,
     terms: &Terms,
+    unix_seconds: u64,
 ) -> Result<(Response<Body>, Switch), Box<Response<Body>>> {
     let seen = view(&request);
     let accept = websocket::check(&seen).map_err(|fault| Box::new(refused(fault)))?;
@@ -46,6 +54,14 @@ pub(super) fn accept(
     if !allows_origin(&terms.allowed_origins, origin) {
         let line = "This origin may not open a WebSocket here.\n";
         return Err(Box::new(refusal(StatusCode::FORBIDDEN, line)));
+    }
+    if let Some(devices) = &terms.devices {
+        let (path, query) = (request.uri().path(), request.uri().query());
+        let opening = Opening::of_request(path, query, authorization(&request).map(str::as_bytes));
+        if !devices.admits(&opening, unix_seconds) {
+            let line = "A valid token is needed.\n";
+            return Err(Box::new(refusal(StatusCode::UNAUTHORIZED, line)));
+        }
     }
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -60,8 +76,11 @@ pub(super) fn accept(
     if terms.expose_shard {
         headers.insert(HeaderName::from_static("x-sigmux-shard"), HeaderValue::from(peer.node.index()));
     }
-    let upgrade =
-        Upgrade { path: request.uri().path().to_owned(), query: request.uri().query().map(str::to_owned) };
+    let upgrade = Upgrade {
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().map(str::to_owned),
+        authorization: authorization(&request).map(|value| Redacted::new(value.to_owned())),
+    };
     Ok((response, Switch { stream: hyper::upgrade::on(&mut request), upgrade }))
 }
 

@@ -170,6 +170,18 @@ impl Directory {
         Some(key)
     }
 
+    /// The ids of one realm, in the order of their bytes. Takes one stripe after the other: who joins
+    /// or leaves meanwhile may be among them or not.
+    pub fn ids(&self, realm: RealmId) -> Vec<Box<str>> {
+        let mut ids = Vec::new();
+        for stripe in &self.stripes {
+            let entries = stripe.entries.read();
+            ids.extend(entries.iter().filter(|entry| entry.realm == realm).map(|entry| entry.id.clone()));
+        }
+        ids.sort_unstable();
+        ids
+    }
+
     /// Ids in all realms.
     pub fn len(&self) -> usize {
         self.stripes.iter().map(|s| s.entries.read().len()).sum()

@@ -4,6 +4,15 @@
 //! a leave writes. Invariant: an entry is removed only by the connection that it names, so the
 //! late end of an old connection never evicts a newer one. Knows no bytes, sockets or cores.
 
+mod departures;
 mod directory;
+pub mod rooms;
+mod seats;
+mod signal;
 
+pub use departures::Departures;
 pub use directory::{DialectId, Directory, Joined, OnDuplicate, Route, Taken};
+pub use seats::{
+    Listener, MemorySeats, SeatAnswer, SeatLimits, SeatStore, SeatTerms, Seats, TooManyListeners,
+};
+pub use signal::{Signal, SignalKind};

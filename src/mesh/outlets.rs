@@ -183,13 +183,13 @@ mod tests {
     const TO: PeerKey = PeerKey { node: NodeId::FRONT, slot: 0, generation: 0 };
 
     fn bounce(n: u8) -> Parcel {
-        let reference = MessageRef { uuid: [n; 16], message_type: 0x10 };
+        let reference = MessageRef::Frame { uuid: [n; 16], message_type: 0x10 };
         Parcel::Bounce { to: TO, reference, cause: Undeliverable::NotConnected }
     }
 
     fn number(parcel: &Parcel) -> u8 {
         match parcel {
-            Parcel::Bounce { reference, .. } => reference.uuid[0],
+            Parcel::Bounce { reference: MessageRef::Frame { uuid, .. }, .. } => uuid[0],
             _ => unreachable!("the tests post bounces"),
         }
     }

@@ -1,8 +1,10 @@
 //! What nodes send each other.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::base::PeerKey;
+use crate::base::{PeerKey, Redacted};
 use crate::dialect::{MessageRef, OwnedDelivery, Undeliverable};
 
 pub enum Parcel {
@@ -22,6 +24,14 @@ pub enum Parcel {
     /// A newer connection owns this peer's id.
     Evict {
         peer: PeerKey,
+    },
+    /// What this peer belonged to has been removed by somebody who may: it is told and closed.
+    Dismiss {
+        peer: PeerKey,
+    },
+    /// A text for every peer of the receiving node that speaks `devices`, built once for all nodes.
+    Announce {
+        text: Arc<[u8]>,
     },
     /// Comes back as `FenceBack`. Whatever a peer has sent to the node before it has been delivered
     /// or bounced by then, and the bounces are ahead of it.
@@ -74,6 +84,8 @@ pub struct Returned {
 pub struct Upgrade {
     pub path: String,
     pub query: Option<String>,
+    /// The value of `Authorization`.
+    pub authorization: Option<Redacted<String>>,
 }
 
 impl Parcel {

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
 /// Most message types, and most error codes, that all dialects together may count.
-pub const LABELS_MAX: usize = 64;
+pub const LABELS_MAX: usize = 96;
 
 /// Most latencies that wait to be handed over: several turns' worth.
 const NOTED_MAX: usize = 16_384;

@@ -50,6 +50,8 @@ pub struct Snapshot<'a> {
     pub labels: Labels<'a>,
     /// In the order of shards.
     pub shards: &'a [Arc<ShardMetrics>],
+    /// What the front counts for the peers that live there.
+    pub front: &'a Arc<ShardMetrics>,
     /// Parcels in each shard's inbox, in the order of shards.
     pub inbox_depths: &'a [usize],
     pub front_inbox_depth: usize,
@@ -66,10 +68,11 @@ impl Snapshot<'_> {
 pub fn render(snapshot: &Snapshot<'_>) -> String {
     let mut page = Page::default();
     process(&mut page, snapshot);
-    messages(&mut page, snapshot);
-    connections(&mut page, snapshot.shards);
+    let nodes: Vec<_> = snapshot.shards.iter().chain([snapshot.front]).cloned().collect();
+    messages(&mut page, snapshot, &nodes);
+    connections(&mut page, snapshot, &nodes);
     queues(&mut page, snapshot);
-    delivery(&mut page, snapshot.shards);
+    delivery(&mut page, &nodes);
     page.text
 }
 
@@ -88,13 +91,12 @@ fn process(page: &mut Page, snapshot: &Snapshot<'_>) {
     page.sample("sigmux_events_dropped_total", &[], events.dropped());
 }
 
-fn messages(page: &mut Page, snapshot: &Snapshot<'_>) {
-    let shards = snapshot.shards;
+fn messages(page: &mut Page, snapshot: &Snapshot<'_>, nodes: &[Arc<ShardMetrics>]) {
     let name = "sigmux_messages_total";
     page.family(name, "counter", "Messages from clients (in) and to clients (out).");
     for (index, (dialect, kind)) in snapshot.labels.messages.iter().enumerate() {
-        let received = total(shards, |shard| shard.messages_received.get(index));
-        let sent = total(shards, |shard| shard.messages_sent.get(index));
+        let received = total(nodes, |shard| shard.messages_received.get(index));
+        let sent = total(nodes, |shard| shard.messages_sent.get(index));
         for (direction, count) in [("in", received), ("out", sent)] {
             let labels: [Label<'_>; 3] = [("dialect", dialect), ("type", kind), ("direction", &direction)];
             page.optional(name, &labels, count);
@@ -103,19 +105,22 @@ fn messages(page: &mut Page, snapshot: &Snapshot<'_>) {
     let name = "sigmux_errors_total";
     page.family(name, "counter", "Errors told to clients.");
     for (index, (dialect, code)) in snapshot.labels.errors.iter().enumerate() {
-        let count = total(shards, |shard| shard.errors.get(index));
+        let count = total(nodes, |shard| shard.errors.get(index));
         page.optional(name, &[("dialect", dialect), ("code", code)], count);
     }
 }
 
-fn connections(page: &mut Page, shards: &[Arc<ShardMetrics>]) {
+fn connections(page: &mut Page, snapshot: &Snapshot<'_>, nodes: &[Arc<ShardMetrics>]) {
+    let shards = snapshot.shards;
     page.per_shard("sigmux_connections", "Open connections.", shards, |shard| &shard.connections);
     page.per_shard("sigmux_sessions", "Logged-in connections.", shards, |shard| &shard.sessions);
+    page.family("sigmux_broadcast_clients", "gauge", "Connected Socket.IO clients.");
+    page.sample("sigmux_broadcast_clients", &[], snapshot.front.sessions.get());
 
     let name = "sigmux_session_seconds";
     page.family(name, "summary", "Length of the sessions that have ended.");
-    let ended = sum(shards, |shard| &shard.sessions_ended);
-    let milliseconds = sum(shards, |shard| &shard.session_milliseconds);
+    let ended = sum(nodes, |node| &node.sessions_ended);
+    let milliseconds = sum(nodes, |node| &node.session_milliseconds);
     page.sample("sigmux_session_seconds_sum", &[], Seconds { count: milliseconds, digits: 3 });
     page.sample("sigmux_session_seconds_count", &[], ended);
 
@@ -180,17 +185,17 @@ fn queues(page: &mut Page, snapshot: &Snapshot<'_>) {
     );
 }
 
-fn delivery(page: &mut Page, shards: &[Arc<ShardMetrics>]) {
+fn delivery(page: &mut Page, nodes: &[Arc<ShardMetrics>]) {
     page.summed(
         "sigmux_delivered_total",
-        "Relayed messages of which the kernel has taken the last byte.",
-        shards,
+        "Relayed messages of which the kernel, or the library of Socket.IO, has taken the last byte.",
+        nodes,
         |shard| &shard.delivered,
     );
     page.summed(
         "sigmux_bounced_total",
         "Relayed messages that their sender got back after they had been on their way.",
-        shards,
+        nodes,
         |shard| &shard.bounced,
     );
 
@@ -199,7 +204,7 @@ fn delivery(page: &mut Page, shards: &[Arc<ShardMetrics>]) {
         "histogram",
         "Time from a message's last byte received to its last byte taken by the kernel.",
     );
-    let histograms: Vec<_> = shards.iter().map(|shard| shard.latency_us()).collect();
+    let histograms: Vec<_> = nodes.iter().map(|shard| shard.latency_us()).collect();
     for (bound_us, bound) in LATENCY_BOUNDS {
         let count: u64 = histograms.iter().map(|h| h.count_between(0, bound_us)).sum();
         page.sample("sigmux_delivery_seconds_bucket", &[("le", &bound)], count);
@@ -407,6 +412,7 @@ mod tests {
             uptime_us: 12_500_000,
             labels: LABELS,
             shards,
+            front: &Arc::default(),
             inbox_depths: &depths,
             front_inbox_depth: 1,
             events,
@@ -499,6 +505,7 @@ mod tests {
             uptime_us: 0,
             labels: Labels { messages: &longer, errors: &longer },
             shards: &shards,
+            front: &Arc::default(),
             inbox_depths: &[0],
             front_inbox_depth: 0,
             events: &EventQueue::new(1),

@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::apis::{self, Surroundings};
 use super::clock::Clock;
+use super::dialects::Dialects;
 use super::entropy::KernelEntropy;
 use super::listen::{self, Bound};
 use super::{Notice, ServeError};
-use crate::auth::Authenticator;
-use crate::base::{Entropy, NodeId, RealmId, SHARDS_MAX};
+use crate::base::{Entropy, NodeId, SHARDS_MAX};
 use crate::config::{self, Origins, Service, Settings, Sink};
-use crate::dialect::binary;
-use crate::front::{self, Front, Phase};
-use crate::hub::{Directory, OnDuplicate};
+use crate::dialect::{Dialect, Serves, broadcast};
+use crate::front::{self, Front, Phase, Post};
+use crate::hub::Directory;
 use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, ShardMetrics};
 use crate::outside::{self, FileSink, LogSink, Publisher};
@@ -30,6 +31,8 @@ use crate::shard::{self, Bells, Shard, Shared};
 /// Descriptors of the process that are not connections: standard streams, rings and their bells,
 /// files, and the runtime of the front.
 const OTHER_FILES: u64 = 64;
+/// Silence that ends a tunnel. A long poll of Socket.IO is silent between two pings.
+const STALL_SECONDS_MIN: u64 = 60;
 /// Thread stacks of ours are flat; what they need most is a JWT's verification.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -67,7 +70,8 @@ impl Engine {
         let mut bound = listen::bind_all(settings, shards)?;
         let sockets: usize = bound.iter().map(|b| b.sockets.len()).sum();
         let connections_max = connections_max(&settings.server, open_files, sockets as u64);
-        let common = Common::new(settings, shards, connections_max);
+        let dialects = Dialects::new(settings)?;
+        let common = Common::new(settings, &dialects, shards, connections_max);
 
         let front_bell = Arc::new(FrontBell::new().map_err(start_error)?);
         let started: Vec<_> = (0..shards)
@@ -78,7 +82,7 @@ impl Engine {
             targets.push(started.ready()?);
         }
         let bells = Arc::new(Bells { shards: targets, front: Arc::clone(&front_bell) });
-        let phase = start_front(settings, &common, &bells, notices)?;
+        let phase = start_front(settings, dialects, &common, &bells, notices)?;
         for started in started {
             started.go(&bells);
         }
@@ -134,7 +138,7 @@ impl Engine {
 }
 
 impl Common {
-    fn new(settings: &Settings, shards: usize, connections_max: usize) -> Common {
+    fn new(settings: &Settings, dialects: &Dialects, shards: usize, connections_max: usize) -> Common {
         let server = &settings.server;
         let limits = shard::Limits {
             connections_max,
@@ -143,6 +147,7 @@ impl Common {
             outbox_reserve_bytes: server.outbox_reserve_bytes,
             slow_consumer: server.slow_consumer_timeout,
             drain: server.drain_timeout,
+            list_update_bytes_per_second: settings.devices.list_update_bytes_per_second,
             mesh: mesh_limits(server),
         };
         let allowed = ring::allowed_cores();
@@ -153,11 +158,11 @@ impl Common {
             ..ring::Settings::default()
         };
         Common {
-            settings: Arc::new(session_settings(settings)),
+            settings: Arc::new(session_settings(settings, dialects)),
             limits,
             ring,
             busy_poll: server.busy_poll,
-            shared: Arc::new(Shared::default()),
+            shared: Arc::new(Shared::new(dialects.settings.devices.realm)),
             directory: Arc::new(Directory::new(KernelEntropy::new().next_u128() as u64)),
             mesh: Mesh::new(shards, server.inbox_messages_max),
             events: Arc::new(EventQueue::new(settings.events.events_max)),
@@ -238,6 +243,7 @@ impl Started {
 
 fn start_front(
     settings: &Settings,
+    dialects: Dialects,
     common: &Common,
     bells: &Arc<Bells>,
     notices: Sender<Notice>,
@@ -247,15 +253,39 @@ fn start_front(
     let clock: front::Clock = Arc::new(move || clock.read());
     let mut doorbell = Doorbell::new().map_err(start_error)?;
     let shard_bells = Arc::clone(bells);
+    let post = Post::default();
+    let front_metrics = Arc::<ShardMetrics>::default();
+    let surroundings = Surroundings {
+        clock: Arc::clone(&clock),
+        shared: &common.shared,
+        metrics: &common.metrics,
+        events: &common.events,
+        post: &post,
+    };
+    let apis = apis::apis(settings, &dialects, &surroundings)?;
+    let mut companions =
+        vec![publisher(settings.events.clone(), Arc::clone(&common.events), Arc::clone(&clock))];
+    if let Some(rooms) = apis.rooms.clone() {
+        companions.push(Box::new(|stop| Box::pin(front::sweep(rooms, stop))));
+    }
+    if let Some(refresh) = dialects.key_refresh {
+        companions.push(Box::new(|stop| Box::pin(refresh.run(stop))));
+    }
+    let broadcast =
+        broadcast_parts(common, &dialects.settings.broadcast, &front_metrics, &post, &clock, watched.clone());
     let front = Front {
-        settings: front_settings(&settings.server),
+        settings: front_settings(settings),
         listeners: settings.listeners.iter().map(front_listener).collect(),
         sources: front::Sources {
             clock: Arc::clone(&clock),
             mesh: Arc::clone(&common.mesh),
             shards: Arc::clone(&common.metrics),
+            front: front_metrics,
             events: Arc::clone(&common.events),
         },
+        post,
+        apis,
+        broadcast: Some(broadcast),
         bell: bells.front.as_fd().try_clone_to_owned().map_err(ServeError::Start)?,
         ring: Box::new(move |node: NodeId| {
             if let Some(target) = shard_bells.shards.get(node.index()) {
@@ -263,12 +293,32 @@ fn start_front(
                 let _ = doorbell.ring(target);
             }
         }),
-        companions: vec![publisher(settings.events.clone(), Arc::clone(&common.events), clock)],
+        companions,
     };
     spawn("front".to_owned(), "the front", notices, move || {
         front::run(front, watched).map_err(ServeError::FrontLost)
     })?;
     Ok(phase)
+}
+
+fn broadcast_parts(
+    common: &Common,
+    dialect: &broadcast::Settings,
+    metrics: &Arc<ShardMetrics>,
+    post: &Post,
+    clock: &front::Clock,
+    phase: watch::Receiver<Phase>,
+) -> front::BroadcastParts {
+    let (post, events) = (post.clone(), Arc::clone(&common.events));
+    front::BroadcastParts {
+        settings: dialect.clone(),
+        directory: Arc::clone(&common.directory),
+        send: Arc::new(move |to, delivery| post.deliver(to, delivery)),
+        publish: Arc::new(move |event| events.publish(event)),
+        metrics: Arc::clone(metrics),
+        clock: Arc::clone(clock),
+        phase,
+    }
 }
 
 /// The event publisher, as it lives on the front's runtime.
@@ -333,20 +383,11 @@ fn mesh_limits(server: &config::Server) -> mesh::Limits {
     }
 }
 
-fn session_settings(settings: &Settings) -> session::Settings {
+fn session_settings(settings: &Settings, dialects: &Dialects) -> session::Settings {
     let server = &settings.server;
     session::Settings {
         listeners: settings.listeners.iter().map(session_listener).collect(),
-        binary: binary::Settings {
-            realm: RealmId(0),
-            stamp_sender: settings.binary.stamp_sender,
-            on_duplicate: match settings.binary.on_duplicate {
-                config::OnDuplicate::Replace => OnDuplicate::Replace,
-                config::OnDuplicate::Reject => OnDuplicate::Reject,
-            },
-            auth: Arc::new(Authenticator::new(&settings.auth.credentials)),
-            message_rate: server.message_rate.unwrap_or(0),
-        },
+        dialects: Arc::clone(&dialects.settings),
         limits: session::Limits {
             first_message: server.first_message_timeout,
             head: server.head_timeout,
@@ -363,8 +404,9 @@ fn session_settings(settings: &Settings) -> session::Settings {
 fn session_listener(listener: &config::Listener) -> session::Listener {
     session::Listener {
         name: listener.name.clone(),
-        binary: listener.serves.contains(&Service::Binary),
+        serves: Serves::new(listener.serves.iter().filter_map(|service| dialect(*service)).collect()),
         echo: listener.serves.contains(&Service::Echo),
+        for_operators: listener.serves.iter().all(|service| is_for_operators(*service)),
         expose_shard: listener.expose_shard,
         allowed_origins: origins(&listener.origins),
     }
@@ -373,11 +415,35 @@ fn session_listener(listener: &config::Listener) -> session::Listener {
 fn front_listener(listener: &config::Listener) -> front::Listener {
     let serves = |service| listener.serves.contains(&service);
     front::Listener {
-        services: front::Services { metrics: serves(Service::Metrics), echo: serves(Service::Echo) },
-        websockets: serves(Service::Binary) || serves(Service::Echo),
+        services: front::Services {
+            metrics: serves(Service::Metrics),
+            rooms: serves(Service::Rooms) || serves(Service::RoomsApi),
+            broadcast: serves(Service::Broadcast),
+            calls: serves(Service::Calls),
+            calls_health: serves(Service::CallsHealth),
+            devices_health: serves(Service::DevicesHealth),
+            echo: serves(Service::Echo),
+        },
+        websockets: session_listener(listener).serves_websockets(),
+        only_devices: session_listener(listener).serves.only_websocket() == Some(Dialect::Devices),
         allowed_origins: origins(&listener.origins),
         expose_shard: listener.expose_shard,
     }
+}
+
+fn dialect(service: Service) -> Option<Dialect> {
+    match service {
+        Service::Binary => Some(Dialect::Binary),
+        Service::Rooms => Some(Dialect::Rooms),
+        Service::Broadcast => Some(Dialect::Broadcast),
+        Service::Calls => Some(Dialect::Calls),
+        Service::Devices => Some(Dialect::Devices),
+        _ => None,
+    }
+}
+
+fn is_for_operators(service: Service) -> bool {
+    matches!(service, Service::Metrics | Service::DevicesHealth | Service::CallsHealth | Service::Admin)
 }
 
 fn origins(origins: &Origins) -> Vec<String> {
@@ -387,9 +453,12 @@ fn origins(origins: &Origins) -> Vec<String> {
     }
 }
 
-fn front_settings(server: &config::Server) -> front::Settings {
+fn front_settings(settings: &Settings) -> front::Settings {
+    let (server, broadcast) = (&settings.server, &settings.broadcast);
     front::Settings {
         tunnel_window_bytes: server.tunnel_window_bytes as u32,
+        stall_seconds: STALL_SECONDS_MIN
+            .max((broadcast.ping_interval + broadcast.ping_timeout).as_secs() + 1),
         head_seconds: server.head_timeout.as_secs().max(1),
         head_bytes_max: server.head_bytes_max,
         ..front::Settings::default()

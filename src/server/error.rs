@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::hub::rooms::StoreError;
 use crate::ring::{BindError, Errno, SetupError};
 
 #[derive(Debug)]
@@ -14,6 +15,16 @@ pub enum ServeError {
     },
     /// io_uring cannot be had. Nothing was started.
     Ring(SetupError),
+    /// The rooms on record cannot be read.
+    RoomStore(StoreError),
+    /// The key that signs tokens cannot be read or made.
+    IssuerKey(String),
+    /// The address of a JWKS is none.
+    Jwks(String),
+    /// A role of `[devices]` may send what is no message type.
+    Role(String),
+    /// `origin` of `[calls]` cannot be said in a header.
+    Origin,
     /// The kernel refused a descriptor or a thread at the start.
     Start(io::Error),
     Signals(io::Error),
@@ -36,6 +47,11 @@ impl fmt::Display for ServeError {
         match self {
             ServeError::Bind { listener, error } => write!(f, "listener {listener}: {error}"),
             ServeError::Ring(error) => write!(f, "{error}"),
+            ServeError::RoomStore(error) => write!(f, "{error}"),
+            ServeError::IssuerKey(error) => write!(f, "{error}"),
+            ServeError::Jwks(error) => write!(f, "[rooms] jwks_url: {error}"),
+            ServeError::Role(word) => write!(f, "[devices.roles]: `{word}` is no message type"),
+            ServeError::Origin => f.write_str("[calls] origin: cannot be sent in a header"),
             ServeError::Start(error) => write!(f, "cannot start: {error}"),
             ServeError::Signals(error) => write!(f, "cannot wait for signals: {error}"),
             ServeError::Print(error) => write!(f, "cannot print the ports: {error}"),

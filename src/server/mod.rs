@@ -4,8 +4,10 @@
 //! end: sockets are bound before any thread runs, `--print-ports` is answered when everything
 //! listens, and the front outlives the shards, whose last tunnels it serves. Knows no protocol.
 
+mod apis;
 mod assembly;
 mod clock;
+mod dialects;
 mod entropy;
 mod error;
 mod listen;

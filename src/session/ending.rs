@@ -4,11 +4,11 @@
 //! conclude: the id is given up ─► fences, if it has sent to other shards ─► finish: last words ─► Closing
 //! ```
 
-use super::speaker::{Ending, Speaker};
+use super::speaker::Ending;
 use super::websocket::WebSocket;
-use super::{Framing, Host, Session, Settings, Stage, Step};
+use super::{Host, Session, Settings, Stage, Step};
 use crate::base::Now;
-use crate::dialect::{Context, MessageRef, Undeliverable, binary};
+use crate::dialect::{MessageRef, Undeliverable};
 use crate::wire::websocket::{CloseCode, write_close};
 
 /// Everything has been said; what remains is to see it sent.
@@ -18,6 +18,14 @@ pub(super) struct Closing {
     /// Received since, and thrown away. Reading on lets the client take our last words before it
     /// learns that nobody listens; a client that only sends is not listened to for ever.
     pub(super) discarded_bytes: usize,
+}
+
+/// Why the server ends a connection in its dialect's words.
+#[derive(Clone, Copy)]
+enum Why {
+    Evicted,
+    Dismissed,
+    Failed,
 }
 
 /// How a connection ends.
@@ -61,24 +69,30 @@ pub(super) const SESSION_TIMEOUT: Ending = Ending { code: CloseCode::POLICY, rea
 impl Session {
     /// A newer connection owns this one's id.
     pub fn evicted(&mut self, settings: &Settings, host: &mut dyn Host) {
-        self.end_by_dialect(settings, host, binary::Session::evicted);
+        self.end_by_dialect(settings, Why::Evicted, host);
     }
 
-    /// A message of this session came back, and its client has been told: publishes that.
-    pub fn returned(&mut self, reference: MessageRef, cause: Undeliverable, host: &mut dyn Host) {
-        let dialect = match &mut self.stage {
-            Stage::WebSocket(websocket) => websocket.dialect(),
-            Stage::Stream(stream) => Some(stream.dialect()),
+    /// What this one belonged to has been removed.
+    pub fn dismissed(&mut self, settings: &Settings, host: &mut dyn Host) {
+        self.end_by_dialect(settings, Why::Dismissed, host);
+    }
+
+    /// A message of this session came back; its client has been told, where its dialect tells that.
+    /// Publishes it.
+    pub fn returned(&mut self, reference: &MessageRef, cause: Undeliverable, host: &mut dyn Host) {
+        let event = match &self.stage {
+            Stage::WebSocket(websocket) => websocket.undeliverable(reference, cause, host),
+            Stage::Stream(stream) => stream.undeliverable(reference, cause, host),
             _ => None,
         };
-        if let Some(sender) = dialect.and_then(|dialect| dialect.client_id()) {
-            host.publish(binary::undeliverable_event(sender, None, reference, cause, host.now()));
+        if let Some(event) = event {
+            host.publish(event);
         }
     }
 
     /// A defect of ours was caught while this session was served.
     pub fn failed(&mut self, settings: &Settings, host: &mut dyn Host) {
-        self.end_by_dialect(settings, host, binary::Session::failed);
+        self.end_by_dialect(settings, Why::Failed, host);
         if !self.is_closing() {
             self.hang(settings, host);
         }
@@ -135,21 +149,22 @@ impl Session {
     }
 
     /// Has the dialect say why it ends.
-    pub(super) fn end_by_dialect(
-        &mut self,
-        settings: &Settings,
-        host: &mut dyn Host,
-        say: fn(&mut binary::Session, &binary::Settings, &mut dyn Context),
-    ) {
-        let (framing, dialect) = match &mut self.stage {
-            Stage::WebSocket(websocket) => (Framing::WebSocket, websocket.dialect()),
-            Stage::Stream(stream) => (Framing::Stream, Some(stream.dialect())),
+    fn end_by_dialect(&mut self, settings: &Settings, why: Why, host: &mut dyn Host) {
+        let ending = match &mut self.stage {
+            Stage::WebSocket(websocket) => websocket.say(host, |dialect, ctx| match why {
+                Why::Evicted => dialect.evicted(&settings.dialects, ctx),
+                Why::Dismissed => dialect.dismissed(&settings.dialects, ctx),
+                Why::Failed => dialect.failed(&settings.dialects, ctx),
+            }),
+            Stage::Stream(stream) => stream.say(host, |dialect, ctx| match why {
+                Why::Evicted => dialect.evicted(&settings.dialects.binary, ctx),
+                // No stream belongs to anything that could be removed.
+                Why::Dismissed => {}
+                Why::Failed => dialect.failed(&settings.dialects.binary, ctx),
+            }),
             _ => return,
         };
-        let Some(dialect) = dialect else { return };
-        let mut speaker = Speaker::new(host, framing);
-        say(dialect, &settings.binary, &mut speaker);
-        if let Some(ending) = speaker.ending() {
+        if let Some(ending) = ending {
             self.end(settings, ending, host);
         }
     }
@@ -204,8 +219,12 @@ impl Session {
 
     fn leave_stage(&mut self, settings: &Settings, cause: &str, host: &mut dyn Host) {
         match &mut self.stage {
-            Stage::WebSocket(websocket) => websocket.ended(settings, cause, host),
-            Stage::Stream(stream) => stream.ended(settings, cause, host),
+            Stage::WebSocket(websocket) => {
+                websocket.say(host, |dialect, ctx| dialect.ended(&settings.dialects, cause, ctx));
+            }
+            Stage::Stream(stream) => {
+                stream.say(host, |dialect, ctx| dialect.ended(&settings.dialects.binary, cause, ctx));
+            }
             Stage::Tunnel(tunnel) => tunnel.ended(host),
             Stage::Sniff | Stage::Head(_) | Stage::Closing(_) => {}
         }

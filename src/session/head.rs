@@ -6,7 +6,7 @@ use super::stream::Stream;
 use super::tunnel::Tunnel;
 use super::websocket::WebSocket;
 use super::{Conclusion, Refusal, Settings, Stage, Step, Then};
-use crate::dialect::binary;
+use crate::dialect::{Dialect, Opening, SOCKET_IO_PATH, binary};
 use crate::wire::frame::START_BYTE;
 use crate::wire::http::{self, HeadLimits, parse_head, write_response};
 use crate::wire::websocket::{Request, check, is_upgrade, write_accept};
@@ -22,7 +22,7 @@ pub(super) fn sniff(
     host: &mut dyn Host,
 ) -> Step {
     let Some(&first) = bytes.first() else { return Step::wait(0) };
-    let next = match (first, listener.binary, refusal) {
+    let next = match (first, listener.serves.has(Dialect::Binary), refusal) {
         (START_BYTE, true, Some(refusal)) => {
             host.set_framing(Framing::Stream);
             let refusal = match refusal {
@@ -37,7 +37,7 @@ pub(super) fn sniff(
         (START_BYTE, true, None) => Stage::Stream(Stream::open(host)),
         _ => Stage::Head(Head),
     };
-    Step { used: 0, then: Then::Become(Box::new(next)) }
+    Step { used: 0, then: Then::Become(Box::new(next), None) }
 }
 
 impl Head {
@@ -59,7 +59,7 @@ impl Head {
             }
         };
         // What operators ask is answered by the front to the last.
-        if refusal.is_some() || (host.draining() && listener.serves_websockets()) {
+        if refusal.is_some() || (host.draining() && !listener.for_operators) {
             let body: &[u8] = match refusal {
                 Some(Refusal::Full) => b"the server has as many connections as it may\n",
                 Some(Refusal::Draining) | None => b"the server is shutting down\n",
@@ -68,16 +68,26 @@ impl Head {
             return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
         }
         let request = Request::new(head.method, head.minor_version, head.headers());
-        if !listener.serves_websockets() || !is_upgrade(&request) {
+        let is_for_front = listener.serves.has(Dialect::Broadcast)
+            && head.path.starts_with(SOCKET_IO_PATH.trim_end_matches('/'));
+        if !listener.serves_websockets() || is_for_front || !is_upgrade(&request) {
             // The front's HTTP library reads the same bytes again, and judges them itself.
-            return Step { used: 0, then: Then::Become(Box::new(Stage::Tunnel(Tunnel::open(host)))) };
+            return Step { used: 0, then: Then::Become(Box::new(Stage::Tunnel(Tunnel::open(host))), None) };
         }
         let used = head.consumed;
         if !allows_origin(&listener.allowed_origins, head.header("origin")) {
             write_response(host.out(), 403, "Forbidden", &[], b"this Origin is not allowed\n");
             return Step { used, then: Then::Conclude(Conclusion::Hang) };
         }
+        let opening = Opening::of_request(head.path, head.query, head.header("authorization"));
+        let unix_seconds = host.now().unix_seconds();
+        let is_admitted = listener.serves.only_websocket() != Some(Dialect::Devices)
+            || settings.dialects.devices.admits(&opening, unix_seconds);
         match check(&request) {
+            Ok(_) if !is_admitted => {
+                write_response(host.out(), 401, "Unauthorized", &[], b"a valid token is needed\n");
+                Step { used, then: Then::Conclude(Conclusion::Hang) }
+            }
             Ok(accept) => {
                 let shard = host.me().node.index().to_string();
                 let mut extra = [("", ""); 2];
@@ -89,8 +99,8 @@ impl Head {
                     extra_len += 1;
                 }
                 write_accept(host.out(), &accept, &extra[..extra_len]);
-                let websocket = WebSocket::open(listener, host);
-                Step { used, then: Then::Become(Box::new(Stage::WebSocket(websocket))) }
+                let (websocket, ending) = WebSocket::open(settings, listener, opening, host);
+                Step { used, then: Then::Become(Box::new(Stage::WebSocket(websocket)), ending) }
             }
             Err(refusal) => {
                 refusal.write(host.out());

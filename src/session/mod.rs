@@ -31,7 +31,6 @@ pub use tunnel::Leftover;
 use std::time::Duration;
 
 use crate::base::Now;
-use crate::wire::websocket::CloseCode;
 use ending::{Closing, Conclusion, HEARTBEAT_TIMEOUT, SESSION_TIMEOUT};
 use head::Head;
 use speaker::Ending;
@@ -88,10 +87,35 @@ struct Step {
 enum Then {
     /// The stage needs more bytes.
     Wait,
-    /// The stage, perhaps a new one, goes on with the rest.
+    /// The stage goes on with the rest.
     GoOn,
-    Become(Box<Stage>),
+    /// Another stage goes on with the rest, or ends the connection at once.
+    Become(Box<Stage>, Option<Ending>),
     Conclude(Conclusion),
+}
+
+/// How long a WebSocket's peer may be silent until it is pinged, and until it is given up. Zero: for
+/// ever.
+struct Patience {
+    interval: Duration,
+    silence: Duration,
+}
+
+impl Patience {
+    fn of(websocket: &WebSocket, settings: &Settings) -> Patience {
+        let own = websocket.heartbeat(settings);
+        let interval = match (own.interval_us, own.silence_us) {
+            // Its pings are its own.
+            (0, 1..) => Duration::ZERO,
+            (0, 0) => settings.limits.heartbeat_interval,
+            (interval_us, _) => Duration::from_micros(interval_us),
+        };
+        let silence = match own.silence_us {
+            0 => interval * websocket::SILENT_INTERVALS_MAX,
+            silence_us => Duration::from_micros(silence_us),
+        };
+        Patience { interval, silence }
+    }
 }
 
 impl Step {
@@ -153,6 +177,7 @@ impl Session {
         match &self.stage {
             _ if self.concluding.is_some() => false,
             Stage::Tunnel(tunnel) => tunnel.wants_input(settings.limits.tunnel_window_bytes),
+            Stage::WebSocket(websocket) => !websocket.is_waiting(),
             Stage::Closing(closing) => closing.discarded_bytes <= settings.limits.message_bytes_max,
             _ => true,
         }
@@ -183,10 +208,12 @@ impl Session {
                 self.hang(settings, host);
             }
             Stage::WebSocket(websocket) if websocket.is_undecided() => {
-                self.end(settings, Ending { code: CloseCode::POLICY, reason: "No message" }, host);
+                let listener = &settings.listeners[usize::from(self.listener)];
+                let (_, ending) = websocket.handshake_timeout(settings, listener);
+                self.end(settings, ending, host);
             }
             Stage::Stream(stream) if stream.is_undecided() => self.hang(settings, host),
-            Stage::WebSocket(_) => self.websocket_silence(settings, now, host),
+            Stage::WebSocket(_) => self.websocket_tick(settings, now, host),
             Stage::Stream(_) => self.conclude(settings, Conclusion::TimedOut, host),
             Stage::Tunnel(_) => {}
             // The shard asks `is_overdue` and closes hard.
@@ -207,12 +234,17 @@ impl Session {
             Stage::Sniff if self.refusal.is_some() => since_stage(limits.first_message.min(REFUSED_MAX)),
             Stage::Sniff => since_stage(limits.first_message),
             Stage::Head(_) => since_stage(limits.head),
-            Stage::WebSocket(websocket) if websocket.is_undecided() => since_stage(limits.first_message),
+            Stage::WebSocket(websocket) if websocket.is_undecided() => {
+                let (after_us, _) = websocket.handshake_timeout(settings, self.served(settings));
+                Some(self.stage_since_us + after_us)
+            }
             Stage::Stream(stream) if stream.is_undecided() => since_stage(limits.first_message),
-            Stage::WebSocket(_) => {
-                let heartbeat = silence(limits.heartbeat_interval * (u32::from(self.pings) + 1));
+            Stage::WebSocket(websocket) => {
+                let Patience { interval, silence: longest } = Patience::of(websocket, settings);
+                let heartbeat = silence(interval * (u32::from(self.pings) + 1));
                 let timeout = silence(limits.session_timeout);
-                heartbeat.into_iter().chain(timeout).min()
+                let own = websocket.dialect_deadline_us(settings);
+                [heartbeat, silence(longest), timeout, own].into_iter().flatten().min()
             }
             Stage::Stream(_) => silence(limits.session_timeout),
             Stage::Tunnel(_) => None,
@@ -248,9 +280,12 @@ impl Session {
     /// The front gives the connection back as a WebSocket; see [`Leftover`].
     pub fn tunnel_leftover(&mut self, settings: &Settings, leftover: Leftover<'_>, host: &mut dyn Host) {
         let Stage::Tunnel(tunnel) = &mut self.stage else { return };
-        let Some(mut received) = tunnel.give_back(leftover) else { return };
-        let websocket = WebSocket::open(self.served(settings), host);
+        let Some((mut received, opening)) = tunnel.give_back(leftover) else { return };
+        let (websocket, ending) = WebSocket::open(settings, self.served(settings), opening, host);
         self.enter(Stage::WebSocket(websocket), host);
+        if let Some(ending) = ending {
+            return self.end(settings, ending, host);
+        }
         // What had come in behind the upgrade request precedes what waits here.
         received.append(&mut self.backlog);
         self.backlog = received;
@@ -300,7 +335,7 @@ impl Session {
             let step = match &mut self.stage {
                 Stage::Sniff => self::head::sniff(rest, listener, self.refusal, host),
                 Stage::Head(head) => head.step(settings, listener, rest, self.refusal, host),
-                Stage::WebSocket(ws) => ws.step(settings, rest, host),
+                Stage::WebSocket(ws) => ws.step(settings, listener, rest, host),
                 Stage::Stream(stream) => stream.step(settings, rest, host),
                 Stage::Tunnel(tunnel) => tunnel.step(rest, settings.limits.tunnel_window_bytes, host),
                 Stage::Closing(closing) => closing.step(settings, rest, host),
@@ -309,7 +344,12 @@ impl Session {
             match step.then {
                 Then::Wait => break,
                 Then::GoOn => {}
-                Then::Become(stage) => self.enter(*stage, host),
+                Then::Become(stage, ending) => {
+                    self.enter(*stage, host);
+                    if let Some(ending) = ending {
+                        self.end(settings, ending, host);
+                    }
+                }
                 Then::Conclude(conclusion) => self.conclude(settings, conclusion, host),
             }
         }
@@ -321,15 +361,32 @@ impl Session {
         self.stage_since_us = host.now().mono_us;
     }
 
+    fn websocket_tick(&mut self, settings: &Settings, now: Now, host: &mut dyn Host) {
+        let Stage::WebSocket(websocket) = &mut self.stage else { return };
+        if websocket.dialect_deadline_us(settings).is_some_and(|due_us| due_us <= now.mono_us) {
+            let ending = websocket.say(host, |dialect, ctx| dialect.tick(&settings.dialects, ctx));
+            if let Some(ending) = ending {
+                return self.end(settings, ending, host);
+            }
+            // What it waited for may have come.
+            self.work_backlog(settings, host);
+        }
+        self.websocket_silence(settings, now, host);
+    }
+
     fn websocket_silence(&mut self, settings: &Settings, now: Now, host: &mut dyn Host) {
+        let Stage::WebSocket(websocket) = &self.stage else { return };
+        if self.paused {
+            return;
+        }
+        let Patience { interval, silence: longest } = Patience::of(websocket, settings);
         let silent_us = now.mono_us.saturating_sub(self.last_received_us);
         let reached = |limit: Duration| !limit.is_zero() && silent_us >= limit.as_micros() as u64;
-        let interval = settings.limits.heartbeat_interval;
         if reached(settings.limits.session_timeout) {
             self.end(settings, SESSION_TIMEOUT, host);
-        } else if reached(interval * websocket::SILENT_INTERVALS_MAX) {
+        } else if reached(longest) {
             self.end(settings, HEARTBEAT_TIMEOUT, host);
-        } else {
+        } else if reached(interval * (u32::from(self.pings) + 1)) {
             self.pings += 1;
             websocket::ping(host);
         }

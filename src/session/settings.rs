@@ -1,14 +1,15 @@
 //! What a connection may do and how long it may take; the same for all connections of a listener.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dialect::binary;
+use crate::dialect::{self, Serves};
 use crate::wire::websocket;
 
 /// Shared by all shards.
 pub struct Settings {
     pub listeners: Vec<Listener>,
-    pub binary: binary::Settings,
+    pub dialects: Arc<dialect::Settings>,
     pub limits: Limits,
 }
 
@@ -16,8 +17,11 @@ pub struct Settings {
 #[derive(Clone, Debug, Default)]
 pub struct Listener {
     pub name: String,
-    pub binary: bool,
+    pub serves: Serves,
     pub echo: bool,
+    /// Serves nobody but operators: their connections do not count against the clients' limit, and
+    /// last to the end of a drain.
+    pub for_operators: bool,
     /// Adds `X-Sigmux-Shard` to the 101, for tests.
     pub expose_shard: bool,
     /// Origins that browsers may come from. Empty, or with `*`: any.
@@ -44,7 +48,7 @@ pub struct Limits {
 
 impl Listener {
     pub fn serves_websockets(&self) -> bool {
-        self.binary || self.echo
+        self.serves.any_websocket() || self.echo
     }
 }
 

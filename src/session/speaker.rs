@@ -42,6 +42,12 @@ impl Context for Speaker<'_> {
         }
     }
 
+    fn ping(&mut self) {
+        if self.framing == Framing::WebSocket {
+            websocket::write_message(self.host.out(), Opcode::Ping, b"");
+        }
+    }
+
     fn close(&mut self, code: CloseCode, reason: &'static str) {
         self.ending.get_or_insert(Ending { code, reason });
     }

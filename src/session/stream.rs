@@ -1,9 +1,10 @@
 //! 0xAA frames straight on TCP.
 
 use super::host::{Framing, Host};
-use super::speaker::Speaker;
+use super::speaker::{Ending, Speaker};
 use super::{Conclusion, Settings, Step, Then};
-use crate::dialect::binary;
+use crate::dialect::{Context, MessageRef, Undeliverable, binary};
+use crate::observe::Event;
 
 pub(super) struct Stream {
     dialect: binary::Session,
@@ -23,7 +24,7 @@ impl Stream {
 
     pub fn step(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) -> Step {
         let mut speaker = Speaker::new(host, Framing::Stream);
-        let progress = self.dialect.on_stream(&settings.binary, bytes, &mut speaker);
+        let progress = self.dialect.on_stream(&settings.dialects.binary, bytes, &mut speaker);
         self.undecided &= progress.consumed == 0;
         let then = match speaker.ending() {
             Some(_) => Then::Conclude(Conclusion::Hang),
@@ -32,8 +33,25 @@ impl Stream {
         Step { used: progress.consumed, then }
     }
 
-    pub fn dialect(&mut self) -> &mut binary::Session {
-        &mut self.dialect
+    /// Has the dialect do or say something of its own accord.
+    pub fn say(
+        &mut self,
+        host: &mut dyn Host,
+        what: impl FnOnce(&mut binary::Session, &mut dyn Context),
+    ) -> Option<Ending> {
+        let mut speaker = Speaker::new(host, Framing::Stream);
+        what(&mut self.dialect, &mut speaker);
+        speaker.ending()
+    }
+
+    pub fn undeliverable(
+        &self,
+        reference: &MessageRef,
+        cause: Undeliverable,
+        host: &dyn Host,
+    ) -> Option<Event> {
+        let sender = self.dialect.client_id()?;
+        Some(binary::undeliverable_event(sender, None, reference, cause, host.now()))
     }
 
     /// A stream has no Close frame: the client learns it from an ERROR.
@@ -41,10 +59,5 @@ impl Stream {
         let error = binary::write_refusal(self.dialect.form(), binary::Refusal::Draining, host.out());
         host.count_error(error);
         host.count_sent(binary::ERROR_MESSAGE_LABEL);
-    }
-
-    pub fn ended(&mut self, settings: &Settings, cause: &str, host: &mut dyn Host) {
-        let mut speaker = Speaker::new(host, Framing::Stream);
-        self.dialect.ended(&settings.binary, cause, &mut speaker);
     }
 }

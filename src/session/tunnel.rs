@@ -2,6 +2,7 @@
 
 use super::host::{Host, TunnelOut};
 use super::{Step, Then};
+use crate::dialect::Opening;
 
 #[derive(Default)]
 pub(super) struct Tunnel {
@@ -16,12 +17,13 @@ pub(super) struct Tunnel {
 struct Returning {
     accounted_bytes: u64,
     rest: Vec<u8>,
+    opening: Opening,
 }
 
 /// What the front gives back with the connection.
 pub enum Leftover<'a> {
     /// The 101 has been sent. The front had received so many bytes, of which HTTP did not use `rest`.
-    Returned { received_bytes: u64, rest: &'a [u8] },
+    Returned { received_bytes: u64, rest: &'a [u8], opening: Opening },
     /// These were on their way to the front.
     Unused(&'a [u8]),
 }
@@ -58,11 +60,13 @@ impl Tunnel {
         self.peer_ended = true;
     }
 
-    /// `Some` when everything that was sent is accounted for: the bytes that HTTP did not use.
-    pub fn give_back(&mut self, leftover: Leftover<'_>) -> Option<Vec<u8>> {
+    /// `Some` when everything that was sent is accounted for: the bytes that HTTP did not use, and
+    /// what the WebSocket was asked for with.
+    pub fn give_back(&mut self, leftover: Leftover<'_>) -> Option<(Vec<u8>, Opening)> {
         match (leftover, &mut self.returning) {
-            (Leftover::Returned { received_bytes, rest }, returning @ None) => {
-                *returning = Some(Returning { accounted_bytes: received_bytes, rest: rest.to_vec() });
+            (Leftover::Returned { received_bytes, rest, opening }, returning @ None) => {
+                let rest = rest.to_vec();
+                *returning = Some(Returning { accounted_bytes: received_bytes, rest, opening });
             }
             (Leftover::Unused(bytes), Some(returning)) => {
                 returning.accounted_bytes += bytes.len() as u64;
@@ -74,7 +78,7 @@ impl Tunnel {
         let sent_bytes = self.sent_bytes;
         self.returning
             .take_if(|returning| returning.accounted_bytes >= sent_bytes)
-            .map(|returning| returning.rest)
+            .map(|returning| (returning.rest, returning.opening))
     }
 
     /// The connection is over; the front, unless it ended it itself, has to hear of it.

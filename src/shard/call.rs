@@ -78,6 +78,18 @@ impl Surroundings for Call<'_> {
         self.world.leave(self.key, realm, id);
     }
 
+    fn attend(&mut self) {
+        self.world.attend(self.key);
+    }
+
+    fn retire(&mut self) {
+        self.world.retire(self.key);
+    }
+
+    fn ids(&self, realm: RealmId) -> Vec<Box<str>> {
+        self.world.directory.ids(realm)
+    }
+
     fn send(
         &mut self,
         realm: RealmId,

@@ -74,7 +74,7 @@ impl Shard {
         let Some(&listener) = self.listeners.get(usize::from(listening)) else { return };
         let world = &mut self.world;
         world.metrics.connections_accepted.add(1);
-        let is_for_operators = !self.settings.listeners[usize::from(listener)].serves_websockets();
+        let is_for_operators = self.settings.listeners[usize::from(listener)].for_operators;
         let limit = world.limits.connections_max;
         let (admission, refusal) = if is_for_operators && self.operators < OPERATORS_MAX {
             (Admission::Operator, None)
@@ -199,6 +199,7 @@ impl Shard {
             self.gauges_due_us = now.mono_us + 1_000_000;
             self.measure();
         }
+        self.announce_tick();
         self.drain_tick(net);
     }
 

@@ -23,7 +23,7 @@ impl Shard {
         }
         // Two ticks are what it takes to say goodbye.
         self.drain_until_us = Some(self.world.now.plus(self.world.limits.drain.max(2 * TICK)));
-        self.stop_accepting(net, |listener| listener.serves_websockets());
+        self.stop_accepting(net, |listener| !listener.for_operators);
         for conn in self.connections() {
             let port = self.world.ports.get(conn.slot, conn.generation);
             if port.is_some_and(|port| port.admission != Admission::Operator) {
@@ -90,7 +90,7 @@ impl Shard {
             world.shared.clients_open.fetch_sub(1, Ordering::AcqRel);
         }
         let mut lost = Vec::new();
-        port.outbox.drop_all(&mut world.spares, |receipt| lost.push(*receipt));
+        port.outbox.drop_all(&mut world.spares, |receipt| lost.push(receipt.clone()));
         for receipt in lost {
             world.bounce(receipt.from, receipt.reference, Undeliverable::NotConnected);
         }
@@ -106,7 +106,7 @@ impl Shard {
         }
         world.metrics.slow_consumers_cut.add(1);
         let mut lost = Vec::new();
-        port.outbox.drop_pending(&mut world.spares, |receipt| lost.push(*receipt));
+        port.outbox.drop_pending(&mut world.spares, |receipt| lost.push(receipt.clone()));
         for receipt in lost {
             world.bounce(receipt.from, receipt.reference, Undeliverable::Full);
         }

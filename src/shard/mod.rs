@@ -10,6 +10,7 @@
 //! once → submit and wait. Everything up to the system call is in [`Shard`], which a simulation
 //! drives in a `for` loop through [`Net`].
 
+mod announce;
 mod call;
 mod core;
 mod ending;

@@ -9,8 +9,8 @@ use super::core::{Shard, conn_of};
 use super::net::Net;
 use super::world::Deferred;
 use crate::base::{NodeId, PeerKey};
-use crate::dialect::Undeliverable;
-use crate::mesh::{Parcel, TunnelStep};
+use crate::dialect::{Opening, Undeliverable};
+use crate::mesh::{Parcel, Returned, TunnelStep};
 use crate::session::{Host, Leftover, Session};
 
 /// What TCP_KEEPIDLE takes.
@@ -52,6 +52,8 @@ impl Shard {
                 }
             }
             Parcel::Evict { peer } => self.world.deferred.push(Deferred::Evict(peer)),
+            Parcel::Dismiss { peer } => self.world.deferred.push(Deferred::Dismiss(peer)),
+            Parcel::Announce { text } => self.world.begin_announcement(text),
             Parcel::Tunnel { peer, step } => self.tunnel_step(peer, step, net),
         }
         if !self.world.deferred.is_empty() {
@@ -75,8 +77,10 @@ impl Shard {
             }
             TunnelStep::Reset => self.close_hard(conn, net),
             TunnelStep::Return(returned) => self.serve(conn, net, |session, settings, call| {
-                let leftover =
-                    Leftover::Returned { received_bytes: returned.received_bytes, rest: &returned.rest };
+                let Returned { received_bytes, rest, upgrade } = &*returned;
+                let authorization = upgrade.authorization.as_ref().map(|value| value.expose().as_bytes());
+                let opening = Opening::of_request(&upgrade.path, upgrade.query.as_deref(), authorization);
+                let leftover = Leftover::Returned { received_bytes: *received_bytes, rest, opening };
                 session.tunnel_leftover(settings, leftover, call);
             }),
             TunnelStep::Unused(bytes) => self.serve(conn, net, |session, settings, call| {
@@ -101,9 +105,14 @@ impl Shard {
                             session.evicted(settings, call);
                         });
                     }
+                    Deferred::Dismiss(key) => {
+                        self.serve(conn_of(key), net, |session, settings, call| {
+                            session.dismissed(settings, call);
+                        });
+                    }
                     Deferred::Returned(key, reference, cause) => {
                         self.call(conn_of(key), |session, _, call| {
-                            session.returned(reference, cause, call);
+                            session.returned(&reference, cause, call);
                         });
                     }
                     Deferred::Cut(key) => self.cut(conn_of(key), net),

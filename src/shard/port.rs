@@ -28,8 +28,8 @@ pub struct Port {
     pub failed: bool,
     /// Its outbox has been above the soft limit since it was last empty.
     pub over_soft: bool,
-    /// The shards to which it has sent messages since it was last fenced, a bit each.
-    pub sent_to: u64,
+    /// The nodes to which it has sent messages since it was last fenced, a bit each.
+    pub sent_to: u128,
     /// Fences that have not come back.
     pub fences: u8,
     /// Since when it has held an id; 0: it holds none.
@@ -108,6 +108,11 @@ impl Ports {
     /// The port of a slot's present tenant.
     pub fn at(&mut self, slot: u32) -> Option<&mut Port> {
         self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// One more than the highest slot that was ever used.
+    pub fn len(&self) -> u32 {
+        self.slots.len() as u32
     }
 
     pub fn remove(&mut self, slot: u32, generation: u32) -> Option<Port> {

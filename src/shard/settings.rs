@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use crate::base::{Entropy, NodeId};
-use crate::hub::Directory;
+use crate::base::{Entropy, NodeId, RealmId};
+use crate::hub::{Departures, Directory};
 use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, ShardMetrics};
 use crate::session;
@@ -24,11 +24,12 @@ pub struct Limits {
     /// Longest that an outbox may stay over its hard limit.
     pub slow_consumer: Duration,
     pub drain: Duration,
+    /// What telling the clients of `devices` who is left may cost, for the whole process.
+    pub list_update_bytes_per_second: u64,
     pub mesh: mesh::Limits,
 }
 
 /// Shared by all nodes of the process.
-#[derive(Default)]
 pub struct Shared {
     /// The server shuts down. Set once, then every bell is rung.
     pub draining: AtomicBool,
@@ -38,6 +39,20 @@ pub struct Shared {
     /// drains stays for the others' sake until there are none: it answers fences, and takes what
     /// comes back. Meanwhile operators can watch.
     pub clients_open: AtomicUsize,
+    /// Of the realm of `devices`.
+    pub departures: Departures,
+}
+
+impl Shared {
+    /// `announced` is the realm of which those who stay hear who has left.
+    pub fn new(announced: RealmId) -> Shared {
+        Shared {
+            draining: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            clients_open: AtomicUsize::new(0),
+            departures: Departures::new(announced),
+        }
+    }
 }
 
 /// Everything that a shard is given.

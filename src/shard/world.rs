@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::announce::Announcement;
 use super::port::Ports;
 use super::settings::{Limits, Parts, Shared};
-use crate::base::{Entropy, NodeId, Now, PeerKey, RealmId};
-use crate::dialect::binary::ERROR_MESSAGE_LABEL;
-use crate::dialect::{Delivery, MessageRef, Undeliverable, bounced, untold};
+use crate::base::{Entropy, NODES_MAX, NodeId, Now, PeerKey, RealmId};
+use crate::dialect::{Delivery, Kind, MessageRef, Undeliverable, bounced, untold};
 use crate::hub::{DialectId, Directory, OnDuplicate, Route, Taken};
 use crate::mesh::{Mesh, Outlets, Parcel, Posted, TunnelStep};
 use crate::observe::{Event, EventQueue, LatencyRecorder, ShardMetrics};
@@ -36,6 +36,7 @@ pub struct World {
     pub latency: LatencyRecorder,
     pub pool: websocket::Pool,
     pub entropy: Box<dyn Entropy + Send>,
+    pub announcement: Option<Announcement>,
     events: Arc<EventQueue>,
     /// One error on its way into a WebSocket message.
     scratch: Vec<u8>,
@@ -46,9 +47,11 @@ pub enum Deferred {
     Failed(PeerKey),
     /// Another connection has taken this one's id.
     Evict(PeerKey),
+    /// What it belonged to has been removed.
+    Dismiss(PeerKey),
     /// It reads neither its messages nor its replies.
     Cut(PeerKey),
-    /// A message of its own came back, and it has been told.
+    /// A message of its own came back, and it has been told where its dialect tells that.
     Returned(PeerKey, MessageRef, Undeliverable),
     /// Its outbox is full: it is to be looked at when that has lasted too long.
     Watch(PeerKey),
@@ -78,6 +81,7 @@ impl World {
             latency: LatencyRecorder::default(),
             pool: websocket::Pool::default(),
             entropy: parts.entropy,
+            announcement: None,
             events: parts.events,
             scratch: Vec::new(),
         }
@@ -107,18 +111,30 @@ impl World {
             Some(old) => self.post(old.node, Parcel::Evict { peer: old }),
             None => {}
         }
+        self.attend(key);
+        Ok(())
+    }
+
+    /// The connection takes deliveries from now on.
+    pub fn attend(&mut self, key: PeerKey) {
         if let Some(port) = self.ports.get(key.slot, key.generation)
             && port.joined_us == 0
         {
             port.joined_us = self.now.mono_us.max(1);
             self.metrics.sessions.add(1);
         }
-        Ok(())
     }
 
     /// Gives an id up; a newer owner keeps it.
     pub fn leave(&mut self, key: PeerKey, realm: RealmId, id: &str) {
-        self.directory.leave(realm, id, key);
+        if self.directory.leave(realm, id, key) {
+            self.shared.departures.note(realm);
+        }
+        self.retire(key);
+    }
+
+    /// The connection takes no more deliveries.
+    pub fn retire(&mut self, key: PeerKey) {
         if let Some(port) = self.ports.get(key.slot, key.generation)
             && port.joined_us != 0
         {
@@ -172,7 +188,8 @@ impl World {
         if port.joined_us == 0 {
             return Err(Undeliverable::NotConnected);
         }
-        let plan = delivery.plan(port.speaks)?;
+        let plan = delivery.plan(port.speaks, self.now, &mut *self.entropy)?;
+        let opcode = opcode(port.speaks.kind());
         let length = plan.len();
         let framed = match port.framing {
             Framing::Stream => length,
@@ -192,7 +209,7 @@ impl World {
         }
         let out = &mut port.outbox.out(&mut self.spares).bytes;
         if port.framing == Framing::WebSocket {
-            write_header(out, Opcode::Binary, length);
+            write_header(out, opcode, length);
         }
         delivery.write(&plan, out);
         port.outbox.expect(delivery.from, delivery.reference(), received_us);
@@ -209,19 +226,17 @@ impl World {
         }
         self.metrics.bounced.add(1);
         self.scratch.clear();
-        let told = self.ports.get(to.slot, to.generation).and_then(|port| {
-            let error = bounced(port.speaks, reference, cause, &mut self.scratch)?;
-            Some((port, error))
-        });
-        let Some((port, error)) = told else {
-            return self.publish(untold(reference, cause, self.now));
+        let Some(port) = self.ports.get(to.slot, to.generation) else {
+            return self.publish(untold(&reference, cause, self.now));
         };
-        self.metrics.errors[usize::from(error)].add(1);
-        self.metrics.messages_sent[usize::from(ERROR_MESSAGE_LABEL.0)].add(1);
+        let told = bounced(port.speaks, &reference, cause, self.now, &mut self.scratch);
         self.deferred.push(Deferred::Returned(to, reference, cause));
+        let Some(told) = told else { return };
+        self.metrics.errors[usize::from(told.error)].add(1);
+        self.metrics.messages_sent[usize::from(told.label.0)].add(1);
         let out = &mut port.outbox.out(&mut self.spares).bytes;
         if port.framing == Framing::WebSocket {
-            write_header(out, Opcode::Binary, self.scratch.len());
+            write_header(out, opcode(port.speaks.kind()), self.scratch.len());
         }
         out.extend_from_slice(&self.scratch);
         port.touch(to.slot, &mut self.touched);
@@ -235,8 +250,8 @@ impl World {
         let Some(port) = self.ports.get(key.slot, key.generation) else { return false };
         let sent_to = std::mem::take(&mut port.sent_to);
         port.fences += sent_to.count_ones() as u8;
-        for index in (0..u64::BITS as usize).filter(|index| sent_to & (1 << index) != 0) {
-            self.post(NodeId::shard(index), Parcel::Fence { peer: key });
+        for index in (0..NODES_MAX).filter(|index| sent_to & (1 << index) != 0) {
+            self.post(NodeId::at(index), Parcel::Fence { peer: key });
         }
         sent_to != 0
     }
@@ -303,5 +318,12 @@ impl World {
             self.held.push((from, self.now.mono_us));
             self.metrics.held_back.add(1);
         }
+    }
+}
+
+fn opcode(kind: Kind) -> Opcode {
+    match kind {
+        Kind::Binary => Opcode::Binary,
+        Kind::Text => Opcode::Text,
     }
 }

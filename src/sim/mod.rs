@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::auth::{Authenticator, Credentials};
+use crate::auth::{Authenticator, Credentials, Identities, IdentitySources};
 use crate::base::{Entropy, NodeId, Now, RealmId};
-use crate::dialect::binary;
-use crate::hub::{Directory, OnDuplicate};
+use crate::dialect::{self, Dialect, Serves, binary, broadcast, calls, devices, rooms};
+use crate::hub::rooms::{RoomLimits, Rooms};
+use crate::hub::{Directory, OnDuplicate, SeatLimits, Seats};
 use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, ShardMetrics};
 use crate::session;
@@ -27,15 +28,15 @@ use wires::Wires;
 /// What a world of the binary dialect needs: everyone may log in, and times are those of the shipped
 /// configuration.
 pub fn settings() -> session::Settings {
+    serving(vec![Dialect::Binary])
+}
+
+/// The same for a listener of these dialects. `devices` and `broadcast` are in the realm of `binary`.
+pub fn serving(dialects: Vec<Dialect>) -> session::Settings {
+    let listener = session::Listener { serves: Serves::new(dialects), ..session::Listener::default() };
     session::Settings {
-        listeners: vec![session::Listener { binary: true, ..session::Listener::default() }],
-        binary: binary::Settings {
-            realm: RealmId(0),
-            stamp_sender: true,
-            on_duplicate: OnDuplicate::Replace,
-            auth: Arc::new(Authenticator::new(&Credentials::None)),
-            message_rate: 0,
-        },
+        listeners: vec![listener],
+        dialects: Arc::new(dialects_settings()),
         limits: session::Limits {
             first_message: Duration::from_secs(10),
             head: Duration::from_secs(10),
@@ -49,6 +50,52 @@ pub fn settings() -> session::Settings {
     }
 }
 
+fn dialects_settings() -> dialect::Settings {
+    dialect::Settings {
+        binary: binary::Settings {
+            realm: REALM,
+            stamp_sender: true,
+            on_duplicate: OnDuplicate::Replace,
+            auth: Arc::new(Authenticator::new(&Credentials::None)),
+            message_rate: 0,
+        },
+        rooms: rooms::Settings {
+            rooms: Arc::new(Rooms::new(RoomLimits::default(), SEED)),
+            identities: Arc::new(Identities::new(IdentitySources::default())),
+            require_id_token: false,
+            report_undeliverable: true,
+            app_ping: Duration::from_secs(30),
+            metadata_bytes_max: 16 << 10,
+            message_rate: 0,
+            key_wait: Duration::from_secs(5),
+        },
+        devices: devices::Settings::new(REALM),
+        calls: calls::Settings {
+            seats: Arc::new(Seats::in_memory(SeatLimits::default(), SEED)),
+            seat_count: 2,
+            seat_timeout: Duration::from_secs(30),
+            ws_handshake_timeout: Duration::from_secs(10),
+            ws_join_timeout: Duration::ZERO,
+            ws_ping_interval: Duration::from_secs(5),
+            ws_read_timeout: Duration::from_secs(10),
+        },
+        broadcast: broadcast::Settings {
+            realm: REALM,
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            payload_bytes_max: 1_000_000,
+            clients_max: 100,
+            message_rate: 0,
+            outbox_bytes_max: 128 << 10,
+            outbox_messages_max: 64,
+        },
+    }
+}
+
+const REALM: RealmId = RealmId(0);
+/// Of tables whose order shows nowhere.
+const SEED: u64 = 1;
+
 /// Tight ones, so that a few hundred messages reach them.
 pub fn limits() -> Limits {
     Limits {
@@ -58,6 +105,7 @@ pub fn limits() -> Limits {
         outbox_reserve_bytes: 64 << 10,
         slow_consumer: Duration::from_secs(5),
         drain: Duration::from_secs(2),
+        list_update_bytes_per_second: 8 << 20,
         mesh: mesh::Limits { overflow_messages_max: 64, hold_us: 200_000 },
     }
 }
@@ -98,7 +146,7 @@ impl Sim {
     pub fn new(size: &Size, settings: session::Settings, limits: &Limits) -> Sim {
         let now = Now { mono_us: 1_000_000, unix_ms: 1_700_000_000_000 };
         let settings = Arc::new(settings);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(REALM));
         let mesh = Mesh::new(size.shards, size.inbox_messages_max);
         let directory = Arc::new(Directory::new(size.seed));
         let events = Arc::new(EventQueue::new(size.events_max));

@@ -4,7 +4,10 @@
 mod back_pressure;
 mod bad_input;
 mod batches;
+mod choice;
 mod cli;
+mod crossing;
+mod devices;
 mod drain;
 mod errors;
 mod events;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::codes::MessageType;
 use super::fields::SENDER;
 use super::form::{Form, PayloadType};
 use super::message;
@@ -24,21 +25,52 @@ enum Data<'a> {
 pub(super) fn payload(signal: &Signal<'_>, target: Form) -> Result<Vec<u8>, Undeliverable> {
     let data = data(signal).ok_or(Undeliverable::Unconvertible)?;
     let out = match target.payload_type {
-        PayloadType::Binary => to_binary(signal, data.bytes())?,
-        PayloadType::Text => to_text(signal, data.text()?)?,
+        PayloadType::Binary => to_binary(&first_name(signal)?, data.bytes())?,
+        PayloadType::Text => to_text(&first_name(signal)?, data.text()?)?,
         PayloadType::Json | PayloadType::Cbor => {
             let (target_id, data) = (target_id(signal)?, data.text()?);
             let write = if target.payload_type == PayloadType::Json { to_json } else { to_cbor };
+            let message_type = signal.head.message_type;
             let sender = signal.head.stamp.then_some(signal.sender);
-            let stamped = write(signal, target.tagged, &target_id, data, sender);
+            let stamped = write(message_type, target.tagged, &target_id, data, sender);
             if sender.is_some() && stamped.len() > PAYLOAD_BYTES_MAX {
-                write(signal, target.tagged, &target_id, data, None)
+                write(message_type, target.tagged, &target_id, data, None)
             } else {
                 stamped
             }
         }
     };
     if out.len() > PAYLOAD_BYTES_MAX { Err(Undeliverable::TooLarge) } else { Ok(out) }
+}
+
+/// The payload of a signal that comes from another dialect. Its sender is always named: nobody
+/// could answer otherwise, and no client of that dialect can be bound to a frame without it.
+///
+/// # Errors
+/// [`Undeliverable::TooLarge`] and [`Undeliverable::Unconvertible`].
+pub(super) fn said_anew(
+    message_type: MessageType,
+    form: Form,
+    sender: &str,
+    target: &str,
+    data: &str,
+) -> Result<Vec<u8>, Undeliverable> {
+    let out = match form.payload_type {
+        PayloadType::Binary => to_binary(sender, data.as_bytes())?,
+        PayloadType::Text => to_text(sender, data)?,
+        PayloadType::Json => to_json(message_type, form.tagged, target, data, Some(sender)),
+        PayloadType::Cbor => to_cbor(message_type, form.tagged, target, data, Some(sender)),
+    };
+    if out.len() > PAYLOAD_BYTES_MAX { Err(Undeliverable::TooLarge) } else { Ok(out) }
+}
+
+/// The signal's data as text.
+pub(super) fn data_text<'a>(signal: &Signal<'a>) -> Option<Cow<'a, str>> {
+    match data(signal)? {
+        Data::Text(text) => Some(text),
+        Data::Bytes(Cow::Borrowed(bytes)) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        Data::Bytes(Cow::Owned(bytes)) => String::from_utf8(bytes).ok().map(Cow::Owned),
+    }
 }
 
 impl Data<'_> {
@@ -97,26 +129,30 @@ fn first_name<'a>(signal: &Signal<'a>) -> Result<Cow<'a, str>, Undeliverable> {
     if signal.head.stamp { Ok(Cow::Borrowed(signal.sender)) } else { target_id(signal) }
 }
 
-fn to_binary(signal: &Signal<'_>, data: &[u8]) -> Result<Vec<u8>, Undeliverable> {
-    let name = first_name(signal)?;
+fn to_binary(name: &str, data: &[u8]) -> Result<Vec<u8>, Undeliverable> {
     let name_bytes = u8::try_from(name.len()).map_err(|_| Undeliverable::Unconvertible)?;
     let data_bytes = u16::try_from(data.len()).map_err(|_| Undeliverable::TooLarge)?;
     Ok([&[name_bytes], name.as_bytes(), &data_bytes.to_be_bytes(), data].concat())
 }
 
-fn to_text(signal: &Signal<'_>, data: &str) -> Result<Vec<u8>, Undeliverable> {
-    let name = first_name(signal)?;
+fn to_text(name: &str, data: &str) -> Result<Vec<u8>, Undeliverable> {
     if name.contains(':') {
         return Err(Undeliverable::Unconvertible);
     }
     Ok([name.as_bytes(), b":", data.as_bytes()].concat())
 }
 
-fn to_json(signal: &Signal<'_>, tagged: bool, target: &str, data: &str, sender: Option<&str>) -> Vec<u8> {
+fn to_json(
+    message_type: MessageType,
+    tagged: bool,
+    target: &str,
+    data: &str,
+    sender: Option<&str>,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 128);
     if tagged {
         out.push(b'{');
-        json::write_string(&mut out, signal.head.message_type.tag());
+        json::write_string(&mut out, message_type.tag());
         out.push(b':');
     }
     out.extend_from_slice(b"{\"target_client_id\":");
@@ -131,11 +167,17 @@ fn to_json(signal: &Signal<'_>, tagged: bool, target: &str, data: &str, sender: 
     out
 }
 
-fn to_cbor(signal: &Signal<'_>, tagged: bool, target: &str, data: &str, sender: Option<&str>) -> Vec<u8> {
+fn to_cbor(
+    message_type: MessageType,
+    tagged: bool,
+    target: &str,
+    data: &str,
+    sender: Option<&str>,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 128);
     if tagged {
         cbor::write_map_head(&mut out, 1);
-        cbor::write_text(&mut out, signal.head.message_type.tag());
+        cbor::write_text(&mut out, message_type.tag());
     }
     cbor::write_map_head(&mut out, 2 + u64::from(sender.is_some()));
     cbor::write_text(&mut out, "target_client_id");

@@ -26,7 +26,7 @@ pub(super) struct Malformed(pub(super) &'static str);
 /// Otherwise correct, and tagged.
 pub(super) const OTHER_TAG: Malformed = Malformed("Payload is tagged as another message type");
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fields<const N: usize> {
     pub(super) tagged: bool,
     /// The object that holds the fields: the whole payload, or what its tag wraps.

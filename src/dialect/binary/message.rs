@@ -17,6 +17,7 @@ use super::codes::MessageType;
 use super::fields::{self, Malformed, SENDER};
 use super::form::{Form, PayloadType};
 use super::signal::Head;
+use super::usual;
 use crate::base::Redacted;
 use crate::wire::cbor;
 use crate::wire::frame::Frame;
@@ -136,7 +137,11 @@ pub(super) fn signal<'a>(
         }
         PayloadType::Json | PayloadType::Cbor => {
             let wanted = ["target_client_id", "signal_data", SENDER];
-            let fields = fields::read(payload_type, payload, message_type, wanted)?;
+            let usual = if payload_type == PayloadType::Json { usual::signal(payload) } else { None };
+            let fields = match usual {
+                Some(fields) => fields,
+                None => fields::read(payload_type, payload, message_type, wanted)?,
+            };
             let [Some(target), Some(data), own_sender] = fields.values else {
                 return Err(Malformed("Signal needs target_client_id and signal_data"));
             };

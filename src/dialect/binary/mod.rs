@@ -11,21 +11,25 @@
 
 mod codes;
 mod convert;
+mod crossing;
 mod fields;
 mod form;
 mod message;
 mod reply;
 mod session;
 mod signal;
+mod usual;
+
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 pub use codes::{ERROR_LABELS, ERROR_MESSAGE_LABEL, MESSAGE_LABELS};
+pub use crossing::write_crossing;
 pub use form::Form;
 pub use message::is_client_id;
-pub use reply::{Refusal, write_bounce, write_refusal};
+pub use reply::{Refusal, write_bounce, write_not_served, write_refusal, write_text_refused};
 pub use session::{
     FAILED_CONNECTS_MAX, Session, SessionInfo, StreamNext, StreamProgress, undeliverable_event,
 };
@@ -33,10 +37,11 @@ pub use signal::{OwnedSignal, Plan, Signal};
 
 use crate::auth::Authenticator;
 use crate::base::RealmId;
+use crate::dialect::Dialect;
 use crate::hub::{DialectId, OnDuplicate};
 
 /// What this dialect is called in the directory.
-pub const DIALECT: DialectId = DialectId(0);
+pub const DIALECT: DialectId = Dialect::Binary.id();
 
 /// What the operator decides.
 #[derive(Clone, Debug)]

@@ -12,13 +12,15 @@
 
 use super::codes::{Code, MessageType, undeliverable};
 use super::form::{Form, PayloadType};
-use crate::dialect::{MessageRef, Undeliverable};
+use crate::dialect::Undeliverable;
 use crate::wire::cbor;
 use crate::wire::frame;
 use crate::wire::json;
 
 /// The uuid of a reply to something that has none.
 pub(super) const NIL: [u8; 16] = [0; 16];
+
+pub(super) const TEXT_MESSAGE: &str = "Text messages are not served, only binary";
 
 const STATUS: &str = "success";
 const STATUS_BYTE: u8 = 1;
@@ -43,10 +45,22 @@ pub enum Refusal {
 
 /// Appends the ERROR frame by which a connection learns that its message came back. Returns the
 /// position of the code in [`ERROR_LABELS`](super::ERROR_LABELS).
-pub fn write_bounce(form: Form, reference: MessageRef, cause: Undeliverable, out: &mut Vec<u8>) -> u8 {
+pub fn write_bounce(form: Form, uuid: &[u8; 16], cause: Undeliverable, out: &mut Vec<u8>) -> u8 {
     let (code, message) = undeliverable(cause);
-    write(Reply::Error { code, message }, form, &reference.uuid, out);
+    write(Reply::Error { code, message }, form, uuid, out);
     code.label()
+}
+
+/// Appends what a client of this dialect is told on a listener that does not serve it.
+pub fn write_not_served(out: &mut Vec<u8>) {
+    let message = "Binary messages are not served here";
+    write(Reply::Error { code: Code::BadRequest, message }, Form::FLAT_JSON, &NIL, out);
+}
+
+/// Appends the answer to a text message where only binary ones are served.
+pub fn write_text_refused(out: &mut Vec<u8>) {
+    let message = TEXT_MESSAGE;
+    write(Reply::Error { code: Code::TextMessage, message }, Form::FLAT_JSON, &NIL, out);
 }
 
 /// Appends an ERROR frame with the nil uuid, in flat JSON for those who have not logged in.

@@ -15,8 +15,7 @@ use super::reply::{self, NIL, Refusal, Reply};
 use super::signal::Signal;
 use super::{DIALECT, Settings};
 use crate::base::Now;
-use crate::dialect::delivery::Body;
-use crate::dialect::{Context, Delivery, Kind, MessageRef, Speaks, Undeliverable};
+use crate::dialect::{Body, Context, Delivery, Kind, MessageRef, Rate, Speaks, Undeliverable};
 use crate::hub::Route;
 use crate::observe::Event;
 use crate::wire::frame::{self, Broken, Frame, Unfinished};
@@ -33,9 +32,7 @@ pub struct Session {
     route: Option<Box<Route>>,
     messages: u64,
     last_activity_unix_ms: u64,
-    /// When the allowed rate will have caught up with what has come: nanoseconds on the steady
-    /// clock. The bucket is empty while that lies a second ahead.
-    caught_up_ns: u64,
+    rate: Rate,
     failed_connects: u8,
     ended: bool,
     /// The form of a CONNECT that was refused: how to answer what cannot be read.
@@ -118,7 +115,7 @@ impl Session {
         ctx.around().count_received(UNKNOWN_LABEL);
         let form = self.form().or(self.tried).unwrap_or(Form::FLAT_JSON);
         if self.admit(settings, ctx.around().now()) {
-            answer_error(ctx, &NIL, form, Code::TextMessage, "Text messages are not served, only binary");
+            answer_error(ctx, &NIL, form, Code::TextMessage, reply::TEXT_MESSAGE);
         } else {
             answer_error(ctx, &NIL, form, Code::RateLimited, RATE_LIMITED);
         }
@@ -267,7 +264,7 @@ impl Session {
         if let Err(cause) = sent {
             let reference = delivery.reference();
             let now = ctx.around().now();
-            ctx.around().publish(undeliverable_event(&live.client_id, Some(&target), reference, cause, now));
+            ctx.around().publish(undeliverable_event(&live.client_id, Some(&target), &reference, cause, now));
             let (code, message) = undeliverable(cause);
             self.refuse(frame, code, message, ctx);
         }
@@ -398,17 +395,7 @@ impl Session {
         }
         self.messages += 1;
         self.last_activity_unix_ms = now.unix_ms;
-        if settings.message_rate == 0 {
-            return true;
-        }
-        const SECOND_NS: u64 = 1_000_000_000;
-        let now_ns = now.mono_us.saturating_mul(1000);
-        let caught_up_ns = self.caught_up_ns.max(now_ns) + SECOND_NS / u64::from(settings.message_rate);
-        if caught_up_ns > now_ns + SECOND_NS {
-            return false;
-        }
-        self.caught_up_ns = caught_up_ns;
-        true
+        self.rate.admit(settings.message_rate, now)
     }
 
     fn refuse(&self, frame: &Frame<'_>, code: Code, message: &str, ctx: &mut dyn Context) {
@@ -422,14 +409,18 @@ impl Session {
 pub fn undeliverable_event(
     sender: &str,
     target: Option<&str>,
-    reference: MessageRef,
+    reference: &MessageRef,
     cause: Undeliverable,
     now: Now,
 ) -> Event {
-    let message_type = MessageType::from_byte(reference.message_type).map_or("unknown", MessageType::name);
+    let (uuid, message_type) = match reference {
+        MessageRef::Frame { uuid, message_type } => (*uuid, *message_type),
+        MessageRef::Text { .. } => (NIL, 0),
+    };
+    let message_type = MessageType::from_byte(message_type).map_or("unknown", MessageType::name);
     let mut details = vec![
         ("message_type", message_type.into()),
-        ("uuid", Uuid::from_bytes(reference.uuid).hyphenated().to_string().into()),
+        ("uuid", Uuid::from_bytes(uuid).hyphenated().to_string().into()),
         ("error_code", u64::from(undeliverable(cause).0.number()).into()),
     ];
     // What can be no client's id may be anything, also SDP where a client has left the target out.

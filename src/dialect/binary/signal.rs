@@ -95,7 +95,7 @@ impl Plan {
 
 impl Signal<'_> {
     pub fn reference(&self) -> MessageRef {
-        MessageRef { uuid: self.head.uuid, message_type: self.head.message_type as u8 }
+        MessageRef::Frame { uuid: self.head.uuid, message_type: self.head.message_type as u8 }
     }
 
     pub fn label(&self) -> MessageLabel {

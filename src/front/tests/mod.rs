@@ -1,5 +1,5 @@
 //! The front as its shards and its clients see it.
 
-mod http;
+pub(super) mod http;
 mod shard;
 mod tunnels;

@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::watch;
 
 use crate::base::{NodeId, Now, PeerKey};
-use crate::front::{Companion, Front, Listener, Phase, Services, Settings, Sources, run};
+use crate::front::{Apis, Companion, Front, Listener, Phase, Post, Services, Settings, Sources, run};
 use crate::mesh::{Limits, Mesh, Outlets, Parcel, Returned, TunnelStep};
 use crate::observe::{EventQueue, ShardMetrics};
 
@@ -74,8 +74,12 @@ impl Shard {
                 clock: Arc::new(|| Now { mono_us: 7_000_000, unix_ms: 0 }),
                 mesh: mesh.clone(),
                 shards: Arc::new([metrics.clone()]),
+                front: Arc::default(),
                 events: Arc::new(EventQueue::new(8)),
             },
+            post: Post::default(),
+            apis: Apis::default(),
+            broadcast: None,
             bell: bell.try_clone().unwrap(),
             ring: Box::new(move |node| ring.send(node).unwrap_or_default()),
             companions,
@@ -228,11 +232,11 @@ impl Drop for Shard {
 }
 
 fn listeners() -> Vec<Listener> {
-    let metrics = Services { metrics: true, echo: false };
+    let metrics = Services { metrics: true, ..Services::default() };
     vec![
         Listener { services: metrics, ..Listener::default() },
         Listener {
-            services: Services { metrics: false, echo: true },
+            services: Services { echo: true, ..Services::default() },
             websockets: true,
             expose_shard: true,
             ..Listener::default()

@@ -96,7 +96,7 @@ fn a_kept_alive_connection_becomes_a_websocket_of_its_shard_with_every_byte_acco
     let connection = shard.until(slot, |c| c.unused.ends_with(b"last"));
 
     let returned = connection.returned.take().expect("the front gave the connection back");
-    let upgrade = Upgrade { path: "/ws/room".into(), query: Some("token=t".into()) };
+    let upgrade = Upgrade { path: "/ws/room".into(), query: Some("token=t".into()), authorization: None };
     assert_eq!(returned.upgrade, upgrade);
     let sent_bytes = connection.sent_bytes + " and late ones, and the last".len();
     assert_eq!(returned.received_bytes as usize + connection.unused.len(), sent_bytes);
@@ -200,6 +200,7 @@ fn steps(outbound: &Outbound) -> Vec<String> {
     outbound.take_all(&mut taken);
     let word = |outgoing| match outgoing {
         Outgoing::Gone => "gone".to_owned(),
+        Outgoing::Deliver(_) | Outgoing::Dismiss => unreachable!("streams send no messages to peers"),
         Outgoing::Step(TunnelStep::Bytes(bytes)) => String::from_utf8(bytes.to_vec()).expect("text"),
         Outgoing::Step(TunnelStep::Credit(bytes)) => format!("credit {bytes}"),
         Outgoing::Step(TunnelStep::End) => "end".to_owned(),

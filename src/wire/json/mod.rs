@@ -109,9 +109,18 @@ impl<'a> Scanner<'a> {
     /// # Errors
     /// [`Error::NotUtf8`]; [`Error::Syntax`] for 4 GiB of text or more.
     pub fn new(text: &'a [u8]) -> Result<Scanner<'a>, Error> {
-        if simdutf8::basic::from_utf8(text).is_err() {
-            return Err(Error::NotUtf8);
+        match simdutf8::basic::from_utf8(text) {
+            Ok(text) => Scanner::of_str(text),
+            Err(_) => Err(Error::NotUtf8),
         }
+    }
+
+    /// As [`Scanner::new`] for a text whose encoding has been checked.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] for 4 GiB of text or more.
+    pub fn of_str(text: &'a str) -> Result<Scanner<'a>, Error> {
+        let text = text.as_bytes();
         if u32::try_from(text.len()).is_err() {
             return Err(Error::Syntax);
         }
@@ -360,6 +369,30 @@ impl Key {
         });
         resolved && rest == Some("")
     }
+}
+
+/// The position behind the closing quote of the string that begins at `start`, which is looked at
+/// for its end and its escapes only: that the text is UTF-8 without control characters is for the
+/// caller to ask ([`is_plain_text`]). `None`: there is no string.
+pub fn behind_string(text: &[u8], start: usize) -> Option<usize> {
+    if text.get(start) != Some(&b'"') {
+        return None;
+    }
+    let mut at = start + 1;
+    loop {
+        if text.get(at) != Some(&b'\\') {
+            at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+            if text.get(at) == Some(&b'"') {
+                return Some(at + 1);
+            }
+        }
+        at = behind_escape(text, at)?;
+    }
+}
+
+/// Whether the text is UTF-8 and holds no control character, not even between values.
+pub fn is_plain_text(text: &[u8]) -> bool {
+    !has_control(text) && simdutf8::basic::from_utf8(text).is_ok()
 }
 
 /// Control characters, of which a string may hold none. Without a branch for each byte, so that

@@ -2,24 +2,31 @@
 //!
 //! Owns the start and stop of a server, a codec of the 0xAA frame written from the document, all
 //! payload forms, a client over WebSocket (tokio-tungstenite) and over plain TCP, a raw WebSocket
-//! for what no library would send, and an HTTP/1.1 client. Every wait has a deadline. Knows nothing
-//! of the crate under test but the path of its binary.
+//! for what no library would send, an HTTP/1.1 client, a client of JSON texts, one of `devices`, and
+//! Socket.IO spoken by hand. Every wait has a deadline. Knows nothing of the crate under test but
+//! the path of its binary.
 
 mod bystanders;
 mod client;
+mod device;
 mod form;
 mod frame;
 mod http;
 mod raw;
 mod server;
+mod station;
+mod text;
 
 pub use bystanders::{Bystanders, across_shards, on_one_shard};
 pub use client::{Client, Event, Via};
+pub use device::{Device, assert_is_timestamp, ids_of, keys_of};
 pub use form::{Form, cbor_of, entries, flat_json, text_of, untagged};
 pub use frame::*;
 pub use http::Http;
 pub use raw::{RawWs, opcode, ws_frame};
 pub use server::{Server, Setup, token_of, tool};
+pub use station::{Station, Transport};
+pub use text::{Said, TextClient};
 
 use std::future::Future;
 use std::io::Write;

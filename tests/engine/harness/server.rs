@@ -31,6 +31,8 @@ pub struct Setup {
     auth: String,
     listeners: Vec<String>,
     sections: Vec<String>,
+    env: Vec<(&'static str, String)>,
+    files: Vec<(&'static str, String)>,
     alone: bool,
 }
 
@@ -44,6 +46,8 @@ impl Setup {
             auth: format!("auth_method = 'token'\napi_keys = [{}]", keys.join(", ")),
             listeners: Vec::new(),
             sections: Vec::new(),
+            env: Vec::new(),
+            files: Vec::new(),
             alone: false,
         }
     }
@@ -80,6 +84,25 @@ impl Setup {
         self
     }
 
+    /// The realm of each dialect that is named.
+    pub fn realms(self, realms: &[(&str, &str)]) -> Setup {
+        realms
+            .iter()
+            .fold(self, |setup, (dialect, realm)| setup.section(&format!("[{dialect}]\nrealm = '{realm}'")))
+    }
+
+    /// A variable in the environment of the server.
+    pub fn env(mut self, name: &'static str, value: impl Display) -> Setup {
+        self.env.push((name, value.to_string()));
+        self
+    }
+
+    /// A file in the folder that the server is started in.
+    pub fn file(mut self, name: &'static str, text: &str) -> Setup {
+        self.files.push((name, text.into()));
+        self
+    }
+
     /// For a test that would starve the others' clocks: no other server runs beside this one.
     pub fn alone(mut self) -> Setup {
         self.alone = true;
@@ -103,7 +126,7 @@ impl Setup {
 
     pub async fn start(&self) -> Server {
         let permits = if self.alone { SERVERS_MAX } else { 1 };
-        Server::from_file(&self.toml(), &[], permits).await
+        Server::from_file(&self.toml(), &self.env, &self.files, permits).await
     }
 }
 
@@ -152,12 +175,20 @@ impl Server {
     /// # Panics
     /// With what it wrote on stderr, when it ends before that.
     pub async fn start(toml: &str, env: &[(&'static str, String)]) -> Server {
-        Server::from_file(toml, env, 1).await
+        Server::from_file(toml, env, &[], 1).await
     }
 
-    async fn from_file(toml: &str, env: &[(&'static str, String)], permits: u32) -> Server {
+    async fn from_file(
+        toml: &str,
+        env: &[(&'static str, String)],
+        files: &[(&'static str, String)],
+        permits: u32,
+    ) -> Server {
         let permit = ROOM.clone().acquire_many_owned(permits).await.expect("never closed");
         let directory = tempfile::tempdir().expect("a temporary directory");
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).expect("the file is written");
+        }
         let file = directory.path().join("sigmux.toml");
         std::fs::write(&file, toml).expect("the configuration is written");
         Server::run(directory, Some(&file), None, env, permit).await

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::auth::{ApiKey, Authenticator, Credentials};
-use crate::base::{NodeId, Now, PeerKey};
+use crate::base::{Entropy, NodeId, Now, PeerKey};
 use crate::dialect::{Context, Delivery, Kind, Speaks, Surroundings, Undeliverable};
 use crate::hub::{DialectId, Directory, OnDuplicate, Route, Taken};
 use crate::observe::{Event, ShardMetrics};
@@ -322,6 +322,15 @@ impl World {
     }
 }
 
+/// For what `binary` never asks for.
+struct Dice;
+
+impl Entropy for Dice {
+    fn next_u128(&mut self) -> u128 {
+        panic!("a signal that stays in its dialect needs nothing new");
+    }
+}
+
 impl Context for InWorld<'_> {
     fn around(&mut self) -> &mut dyn Surroundings {
         self
@@ -331,6 +340,10 @@ impl Context for InWorld<'_> {
         assert_eq!(kind, Kind::Binary);
         assert_eq!(self.world.peers[self.me].closed, None, "no reply after a close");
         self.world.peers[self.me].inbox.push(message.to_vec());
+    }
+
+    fn ping(&mut self) {
+        panic!("this dialect leaves pings to the session");
     }
 
     fn close(&mut self, code: CloseCode, reason: &'static str) {
@@ -392,6 +405,14 @@ impl Surroundings for InWorld<'_> {
         self.world.directory.leave(realm, id, key(self.me));
     }
 
+    fn attend(&mut self) {}
+
+    fn retire(&mut self) {}
+
+    fn ids(&self, realm: RealmId) -> Vec<Box<str>> {
+        self.world.directory.ids(realm)
+    }
+
     fn send(
         &mut self,
         realm: RealmId,
@@ -406,7 +427,8 @@ impl Surroundings for InWorld<'_> {
         let found = self.world.directory.resolve(realm, to, route);
         let target = found.ok_or(Undeliverable::NotConnected)?.slot as usize;
         let speaks = self.world.peers[target].speaks;
-        let plan = delivery.plan(speaks)?;
+        let now = self.world.now;
+        let plan = delivery.plan(speaks, now, &mut Dice)?;
         let mut message = vec![0xEE];
         delivery.write(&plan, &mut message);
         assert_eq!(message.len() - 1, plan.len());
@@ -414,7 +436,7 @@ impl Surroundings for InWorld<'_> {
         let owned = delivery.to_owned();
         assert!(owned.heap_bytes() > 0 && owned.borrow().reference() == delivery.reference());
         let mut again = vec![0xEE];
-        owned.borrow().write(&owned.borrow().plan(speaks)?, &mut again);
+        owned.borrow().write(&owned.borrow().plan(speaks, now, &mut Dice)?, &mut again);
         assert_eq!(message, again);
         self.world.peers[target].inbox.push(message.split_off(1));
         self.count_sent(delivery.label());

@@ -437,9 +437,10 @@ fn every_cause_has_its_code_at_once_and_as_a_bounce() {
             let at_once = world.one(me);
             assert_eq!(at_once.error(form).0, code_in(form, number));
             let mut bounce = Vec::new();
-            let reference = crate::dialect::MessageRef { uuid: uuid(6), message_type: CANDIDATE };
-            let label = crate::dialect::bounced(world.peers[me].speaks, reference, cause, &mut bounce);
-            assert_eq!(ERROR_LABELS[usize::from(label.unwrap())].1, number.to_string());
+            let reference = crate::dialect::MessageRef::Frame { uuid: uuid(6), message_type: CANDIDATE };
+            let speaks = world.peers[me].speaks;
+            let told = crate::dialect::bounced(speaks, &reference, cause, world.now, &mut bounce).unwrap();
+            assert_eq!(ERROR_LABELS[usize::from(told.error)].1, number.to_string());
             world.peers[me].inbox.push(bounce);
             assert_eq!(world.one(me), at_once);
         }

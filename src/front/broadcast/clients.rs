@@ -1,0 +1,351 @@
+//! The sockets: who is there, in which group, and how they come and go.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use socketioxide::socket::{DisconnectReason, Sid, Socket};
+
+use super::Parts;
+use super::line::{Limits, Line};
+use super::payload::Payload;
+use super::service::Service;
+use crate::base::{NodeId, Now, PeerKey, Slab};
+use crate::dialect::MessageLabel;
+use crate::dialect::broadcast::{self, DIALECT, Settings};
+use crate::front::Phase;
+use crate::hub::{OnDuplicate, Route};
+use crate::observe::{Detail, Event, ShardMetrics};
+
+/// Clients of one group above which the operator is warned: the documented use has a streaming node
+/// and a ground station.
+const EXPECTED_CLIENTS: usize = 2;
+
+/// At most one such warning in this time, however often clients come and go.
+const WARNING_EVERY: Duration = Duration::from_secs(60);
+
+/// A session whose socket has left is ended this long after it, if it has not joined again.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// The same while the server drains: long enough for a client to fetch the packet that tells it.
+const LINGER_DRAINING: Duration = Duration::from_secs(1);
+
+/// Sessions that may exist for each client that may join: some are about to join, or have left.
+const SESSIONS_PER_CLIENT: usize = 2;
+
+pub(super) struct Clients {
+    pub(super) parts: Parts,
+    pub(super) state: Mutex<State>,
+    /// Those that were opened by polling, for the WebSocket that may follow. A lock of its own,
+    /// under which no line is dropped.
+    sessions: Mutex<HashMap<Sid, Weak<Line>>>,
+    /// All sessions of the library.
+    pub(super) alive: Arc<AtomicUsize>,
+    service: OnceLock<Service>,
+    /// On which all of this runs.
+    thread: OnceLock<ThreadId>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) clients: Slab<Client>,
+    pub(super) by_sid: HashMap<Sid, (u32, u32)>,
+    /// By group; none is empty.
+    groups: HashMap<Arc<str>, BTreeSet<(u32, u32)>>,
+    warned_us: Option<u64>,
+}
+
+pub(super) struct Client {
+    pub(super) socket: Arc<Socket>,
+    pub(super) line: Arc<Line>,
+    pub(super) group: Arc<str>,
+    joined: Now,
+    pub(super) messages: u64,
+    /// The peer of another dialect that was found last.
+    pub(super) route: Option<Box<Route>>,
+}
+
+impl Clients {
+    pub(super) fn new(parts: Parts) -> Clients {
+        Clients {
+            parts,
+            state: Mutex::default(),
+            sessions: Mutex::default(),
+            alive: Arc::default(),
+            service: OnceLock::new(),
+            thread: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn set_service(&self, service: Service) {
+        let is_first = self.service.set(service).is_ok();
+        debug_assert!(is_first, "the service is started once");
+    }
+
+    pub(super) fn service(&self) -> Option<&Service> {
+        self.service.get()
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.parts.settings
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        Arc::clone(&self.parts.clock)
+    }
+
+    pub(super) fn now(&self) -> Now {
+        (self.parts.clock)()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        *self.parts.phase.borrow() != Phase::Serving
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().clients.len()
+    }
+
+    pub(super) fn has_room_for_a_session(&self) -> bool {
+        let sessions_max = self.settings().clients_max.saturating_mul(SESSIONS_PER_CLIENT);
+        self.alive.load(Ordering::Relaxed) < sessions_max
+    }
+
+    /// Remembers a session that was opened by polling.
+    pub(super) fn add_session(&self, sid: Sid, line: &Arc<Line>) {
+        self.sessions.lock().insert(sid, Arc::downgrade(line));
+    }
+
+    /// The line of a session that was opened by polling.
+    pub(super) fn session(&self, sid: Sid) -> Option<Arc<Line>> {
+        let mut sessions = self.sessions.lock();
+        // Those of sessions that are over, once in a while: a pass costs as much as it may remove.
+        if sessions.len() > 2 * self.alive.load(Ordering::Relaxed) + 16 {
+            sessions.retain(|_, line| line.strong_count() > 0);
+        }
+        sessions.get(&sid).and_then(Weak::upgrade)
+    }
+
+    /// Whether a socket may join.
+    ///
+    /// # Errors
+    /// The words for the client, and for the event.
+    pub(super) fn admit(&self, line: &Line) -> Result<(), (&'static str, &'static str)> {
+        if self.is_draining() {
+            Err(("Server is shutting down", "draining"))
+        } else if !line.is_in_time(self.settings().message_rate, self.now()) {
+            Err(("Too many attempts", "rate_limited"))
+        } else if self.len() >= self.settings().clients_max {
+            Err(("Too many clients", "clients_max"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The socket `sid` may not join.
+    pub(super) fn reject(&self, sid: Sid, reason: &'static str) {
+        self.publish("client_rejected", sid, self.now(), vec![("reason", reason.into())]);
+    }
+
+    /// The socket has joined. None when its id belongs to somebody else.
+    pub(super) fn join(&self, socket: &Arc<Socket>, line: Arc<Line>, group: Arc<str>) -> Option<()> {
+        let (now, sid) = (self.now(), socket.id);
+        let mut state = self.state.lock();
+        let (slot, generation) = state.clients.next_key();
+        let key = PeerKey { node: NodeId::FRONT, slot, generation };
+        let realm = self.settings().realm;
+        self.parts.directory.join(realm, sid.as_str(), key, DIALECT, OnDuplicate::Reject).ok()?;
+        self.announce(&state, &group, "peer_joined", sid, broadcast::PEER_JOINED);
+        let client = Client {
+            socket: socket.clone(),
+            line,
+            group: group.clone(),
+            joined: now,
+            messages: 0,
+            route: None,
+        };
+        state.clients.insert(client);
+        state.by_sid.insert(sid, (slot, generation));
+        let members = state.groups.entry(group).or_default();
+        members.insert((slot, generation));
+        let members = members.len();
+        let may_warn = state.warned_us.is_none_or(|warned_us| {
+            now.mono_us.saturating_sub(warned_us) >= WARNING_EVERY.as_micros() as u64
+        });
+        if members == EXPECTED_CLIENTS + 1 && may_warn {
+            state.warned_us = Some(now.mono_us);
+            tracing::warn!("more than {EXPECTED_CLIENTS} broadcast clients share a group");
+        }
+        drop(state);
+        self.metrics().sessions.add(1);
+        self.publish("client_connected", sid, now, Vec::new());
+        Some(())
+    }
+
+    /// The socket has left, for whatever reason.
+    pub(super) fn leave(self: &Arc<Self>, sid: Sid, reason: DisconnectReason) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let Some((slot, generation)) = state.by_sid.remove(&sid) else { return };
+        let Some(client) = state.clients.remove(slot, generation) else { return };
+        let key = PeerKey { node: NodeId::FRONT, slot, generation };
+        self.parts.directory.leave(self.settings().realm, sid.as_str(), key);
+        if let Some(members) = state.groups.get_mut(&client.group) {
+            members.remove(&(slot, generation));
+            if members.is_empty() {
+                state.groups.remove(&client.group);
+            }
+        }
+        self.announce(&state, &client.group, "peer_left", sid, broadcast::PEER_LEFT);
+        drop(state);
+
+        let milliseconds = now.mono_us.saturating_sub(client.joined.mono_us) / 1000;
+        let metrics = self.metrics();
+        metrics.sessions.add(-1);
+        metrics.sessions_ended.add(1);
+        metrics.session_milliseconds.add(milliseconds);
+        let reason_word = match reason {
+            _ if client.line.was_slow() => "slow_consumer",
+            DisconnectReason::ClientNSDisconnect => "disconnect",
+            DisconnectReason::ServerNSDisconnect | DisconnectReason::ClosingServer => "shutdown",
+            DisconnectReason::HeartbeatTimeout => "heartbeat_timeout",
+            DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError => {
+                "protocol_error"
+            }
+            DisconnectReason::TransportError => "connection_lost",
+            DisconnectReason::TransportClose => "connection_closed",
+        };
+        let details = vec![
+            ("reason", reason_word.into()),
+            ("duration_ms", milliseconds.into()),
+            ("message_count", client.messages.into()),
+        ];
+        self.publish("client_disconnected", sid, now, details);
+        if matches!(reason, DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect) {
+            self.linger(sid, &client.line);
+        }
+    }
+
+    pub(super) fn disconnect_all(self: &Arc<Self>) {
+        let all: Vec<_> = {
+            let state = self.state.lock();
+            state.clients.iter().map(|(_, _, c)| (c.socket.clone(), c.line.clone())).collect()
+        };
+        for (socket, line) in all {
+            let sid = socket.id;
+            // It comes back through `leave`, and fails only where the library's queue is full.
+            if socket.disconnect().is_err() {
+                self.end_session(sid, &line);
+            }
+        }
+    }
+
+    /// The client does not read: its session ends now. Its socket leaves when the library has noticed.
+    pub(super) fn cut_line(&self, line: &Line, sid: Option<Sid>) {
+        if line.cut() {
+            self.metrics().slow_consumers_cut.add(1);
+        }
+        if let Some(sid) = sid {
+            self.close_polling(sid);
+        }
+    }
+
+    /// Tells everybody in a group, apart from the socket itself, that it has come or gone.
+    fn announce(&self, state: &State, group: &str, event: &str, sid: Sid, label: MessageLabel) {
+        let payload = notice(broadcast::peer_notice(sid.as_str()));
+        for client in state.members(group) {
+            self.emit_own(client, event, &payload, label);
+        }
+    }
+
+    pub(super) fn emit_own(&self, client: &Client, event: &str, payload: &Payload, label: MessageLabel) {
+        if !self.has_room_for_own(client, payload.text().len() + event.len()) {
+            return;
+        }
+        match client.socket.emit(event, payload) {
+            Ok(()) => self.count_sent(label),
+            Err(_) => client.line.withdraw(1),
+        }
+    }
+
+    /// Makes room for a message of the server's own. Who has none left even for those is cut.
+    pub(super) fn has_room_for_own(&self, client: &Client, bytes: usize) -> bool {
+        let admitted = client.line.admit_own(bytes, self.limits());
+        if admitted.is_err() {
+            self.cut_line(&client.line, Some(client.socket.id));
+        }
+        admitted.is_ok()
+    }
+
+    /// Ends a session in good order unless it joins again.
+    fn linger(self: &Arc<Self>, sid: Sid, line: &Arc<Line>) {
+        let (clients, line) = (Arc::downgrade(self), Arc::downgrade(line));
+        let linger = if self.is_draining() { LINGER_DRAINING } else { LINGER };
+        tokio::spawn(async move {
+            tokio::time::sleep(linger).await;
+            let (Some(clients), Some(line)) = (clients.upgrade(), line.upgrade()) else { return };
+            if clients.state.lock().of(sid).is_none() {
+                clients.end_session(sid, &line);
+            }
+        });
+    }
+
+    pub(super) fn end_session(&self, sid: Sid, line: &Line) {
+        line.end();
+        self.close_polling(sid);
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let Settings { outbox_bytes_max, outbox_messages_max, .. } = *self.settings();
+        Limits { bytes_max: outbox_bytes_max, messages_max: outbox_messages_max }
+    }
+
+    pub(super) fn metrics(&self) -> &ShardMetrics {
+        let here = thread::current().id();
+        debug_assert_eq!(*self.thread.get_or_init(|| here), here, "the metrics have one writer");
+        &self.parts.metrics
+    }
+
+    pub(super) fn count_received(&self, label: MessageLabel) {
+        self.metrics().messages_received[usize::from(label.0)].add(1);
+    }
+
+    pub(super) fn count_sent(&self, label: MessageLabel) {
+        self.metrics().messages_sent[usize::from(label.0)].add(1);
+    }
+
+    fn publish(&self, event_type: &'static str, sid: Sid, now: Now, details: Vec<(&'static str, Detail)>) {
+        let mut all = vec![("dialect", "broadcast".into())];
+        all.extend(details);
+        let client_id = sid.as_str().to_owned();
+        (self.parts.publish)(Event { event_type, client_id, unix_ms: now.unix_ms, details: all });
+    }
+}
+
+pub(super) fn notice(text: String) -> Payload {
+    Payload::new(text, Vec::new()).expect("the dialect writes JSON")
+}
+
+impl State {
+    pub(super) fn of(&self, sid: Sid) -> Option<&Client> {
+        let (slot, generation) = *self.by_sid.get(&sid)?;
+        self.clients.get(slot, generation)
+    }
+
+    pub(super) fn of_mut(&mut self, sid: Sid) -> Option<&mut Client> {
+        let (slot, generation) = *self.by_sid.get(&sid)?;
+        self.clients.get_mut(slot, generation)
+    }
+
+    pub(super) fn at(&self, key: PeerKey) -> Option<&Client> {
+        self.clients.get(key.slot, key.generation).filter(|_| key.node.is_front())
+    }
+
+    pub(super) fn members(&self, group: &str) -> impl Iterator<Item = &Client> {
+        let members = self.groups.get(group);
+        members.into_iter().flatten().filter_map(|(slot, generation)| self.clients.get(*slot, *generation))
+    }
+}

@@ -1,0 +1,114 @@
+//! The service as its clients see it: Engine.IO by hand, over polling and WebSockets.
+
+mod client;
+mod limits;
+mod signals;
+mod transports;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::{Broadcast, Parts};
+use crate::base::{Now, PeerKey, RealmId};
+use crate::dialect::OwnedDelivery;
+use crate::dialect::broadcast::Settings;
+use crate::front::Phase;
+use crate::hub::Directory;
+use crate::observe::{Detail, Event, ShardMetrics};
+
+const REALM: RealmId = RealmId(3);
+
+struct Server {
+    broadcast: Arc<Broadcast>,
+    directory: Arc<Directory>,
+    metrics: Arc<ShardMetrics>,
+    phase: watch::Sender<Phase>,
+    sent: Arc<Mutex<Vec<(PeerKey, OwnedDelivery)>>>,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+fn settings() -> Settings {
+    Settings {
+        realm: REALM,
+        ping_interval: Duration::from_secs(25),
+        ping_timeout: Duration::from_secs(20),
+        payload_bytes_max: 1_000_000,
+        clients_max: 100,
+        message_rate: 0,
+        outbox_bytes_max: 1 << 20,
+        outbox_messages_max: 64,
+    }
+}
+
+impl Server {
+    fn new() -> Server {
+        Server::with(settings())
+    }
+
+    fn with(settings: Settings) -> Server {
+        let (directory, metrics) = (Arc::new(Directory::new(7)), Arc::<ShardMetrics>::default());
+        let (sent, events) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let (phase, phase_seen) = watch::channel(Phase::Serving);
+        let start = Instant::now();
+        let parts = Parts {
+            settings,
+            directory: directory.clone(),
+            send: Arc::new({
+                let sent = sent.clone();
+                move |to, delivery| sent.lock().push((to, delivery))
+            }),
+            publish: Arc::new({
+                let events = events.clone();
+                move |event| events.lock().push(event)
+            }),
+            metrics: metrics.clone(),
+            clock: Arc::new(move || Now { mono_us: start.elapsed().as_micros() as u64, unix_ms: 1 }),
+            phase: phase_seen,
+        };
+        let broadcast = Arc::new(Broadcast::new(parts));
+        Server { broadcast, directory, metrics, phase, sent, events }
+    }
+
+    /// A connection that has room for so many bytes each way.
+    fn connect(&self, bytes: usize) -> tokio::io::DuplexStream {
+        let (client, server) = tokio::io::duplex(bytes);
+        tokio::spawn(serve(server, self.broadcast.router()));
+        client
+    }
+
+    /// The details of the events of one type, by client.
+    fn events_of(&self, event_type: &str, detail: &str) -> Vec<(String, String)> {
+        let events = self.events.lock();
+        let of_type = events.iter().filter(|event| event.event_type == event_type);
+        let word = |event: &Event| match event.details.iter().find(|(name, _)| *name == detail) {
+            Some((_, Detail::Text(text))) => text.clone(),
+            Some((_, Detail::Number(number))) => number.to_string(),
+            None => String::new(),
+        };
+        of_type.map(|event| (event.client_id.clone(), word(event))).collect()
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: axum::Router) {
+    let service = TowerToHyperService::new(router);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).half_close(true);
+    // A client may go whenever it likes.
+    let _ = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+}
+
+/// Waits for what tasks of this thread bring about; fails after a time that no test needs.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
