@@ -281,20 +281,18 @@ async fn the_choice_holds_for_the_life_of_the_connection() {
 
 #[tokio::test]
 async fn a_dialect_that_is_not_served_is_refused_in_its_own_words() {
-    // binary
+    // binary, straight on TCP too
     let server = Setup::new().listener("main", &["devices", "rooms"]).start().await;
-    let mut client = TextClient::open(server.main()).await;
-    let connect = Form::FlatJson.connect("alice", &token_of("alice"));
-    client.send_binary(connect.encode()).await;
-    let Said::Binary(bytes) = client.next().await else { panic!("a frame was awaited") };
-    let (error, _) = Frame::decode(&bytes).expect("a whole frame");
-    assert_eq!(error.uuid, connect.uuid);
-    Form::FlatJson.read_error(&error);
-    // … and straight on TCP.
-    let mut client = Client::open(server.main(), Via::Tcp).await;
-    client.send(&connect).await;
-    let error = client.frame().await;
-    Form::FlatJson.read_error(&error);
+    for form in Form::ALL {
+        for via in Via::BOTH {
+            let mut client = Client::open(server.main(), via).await;
+            let connect = form.connect("alice", &token_of("alice"));
+            client.send(&connect).await;
+            let error = client.frame().await;
+            assert_eq!(error.uuid, connect.uuid, "{form:?} over {via:?}");
+            form.read_error(&error);
+        }
+    }
     // calls
     let mut client = TextClient::open(server.main()).await;
     client.send(&json!({"kind": "JOIN", "call": "c", "session": "s"})).await;

@@ -5,6 +5,7 @@ mod binary_broadcast;
 mod binary_devices;
 mod devices_broadcast;
 mod realm;
+mod untranslatable;
 
 use serde_json::{Value, json};
 

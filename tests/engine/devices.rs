@@ -5,6 +5,7 @@ mod bad_input;
 mod departures;
 mod errors;
 mod operations;
+mod pressure;
 mod register;
 mod relay;
 mod roles;

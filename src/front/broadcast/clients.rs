@@ -16,7 +16,7 @@ use super::service::Service;
 use crate::base::{NodeId, Now, PeerKey, Slab};
 use crate::dialect::MessageLabel;
 use crate::dialect::broadcast::{self, DIALECT, Settings};
-use crate::front::Phase;
+use crate::front::{Clock, Phase};
 use crate::hub::{OnDuplicate, Route};
 use crate::observe::{Detail, Event, ShardMetrics};
 

@@ -28,6 +28,21 @@ async fn a_list_shows_all_ids_of_the_realm() {
     until("only the camera is left", async || (drone.list().await == ["camera"]).then_some(())).await;
 }
 
+/// Whoever is in a drone's list is missed by it.
+#[tokio::test]
+async fn drones_are_told_when_an_agent_or_a_station_goes() {
+    let server = joined().start().await;
+    let mut drone = Device::register(server.main(), "drone").await;
+    agent(&server, Form::FlatJson).await.leave().await;
+    assert_eq!(ids_of(&drone.list_update().await), ["drone"]);
+    for transport in Transport::BOTH {
+        let station = Station::connect(server.main(), transport).await;
+        assert_eq!(drone.list().await, [station.id.clone()]);
+        station.leave().await;
+        assert_eq!(ids_of(&drone.list_update().await), ["drone"], "{transport:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_id_of_a_drone_is_taken_for_agents() {
     let server = joined().start().await;

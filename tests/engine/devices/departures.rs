@@ -19,13 +19,13 @@ async fn a_list_names_all_registered_but_the_asker() {
     assert_eq!(alone, json!({"type": "clients", "clients": [], "count": 0}));
 
     let _drone = Device::register(server.main(), "drone-1").await;
-    let _camera = Device::register(server.main(), "camera \"2\" é").await;
+    let _camera = Device::register(server.main(), "camera-\"2\"-é").await;
     let mut nobody = Device::open(server.main()).await;
     operator.send(json!({"type": "list"})).await;
     let answer = operator.json().await;
     assert_eq!(keys_of(&answer), ["clients", "count", "type"]);
-    assert_eq!(ids_of(&answer), ["camera \"2\" é", "drone-1"]);
-    assert_eq!(nobody.list().await, ["camera \"2\" é", "drone-1", "operator-3"]);
+    assert_eq!(ids_of(&answer), ["camera-\"2\"-é", "drone-1"]);
+    assert_eq!(nobody.list().await, ["camera-\"2\"-é", "drone-1", "operator-3"]);
 }
 
 #[tokio::test]

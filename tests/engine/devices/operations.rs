@@ -48,17 +48,41 @@ async fn a_secret_in_the_file_checks_tokens() {
 }
 
 #[tokio::test]
-async fn max_clients_limits_this_listener_alone() {
+async fn max_clients_limits_those_that_register() {
     let setup = Setup::new().listener("main", &["binary"]).listener("drones", &["devices"]);
     let server = setup.env("MAX_CLIENTS", 2).start().await;
     let drones = server.addr("drones");
     let mut first = Device::register(drones, "first").await;
     let second = Device::register(drones, "second").await;
-    assert_eq!(TextClient::try_open(drones, "/", &[]).await.err(), Some(503));
+    let mut third = Device::open(drones).await;
+    third.refused(r#"{"type":"register","id":"third"}"#, "Too many clients").await;
+    // Other dialects have no part in it.
     Client::login(server.main(), Via::WebSocket, Form::FlatJson, "alice").await.is_quiet_and_alive().await;
-    first.is_quiet_and_alive().await;
+    // Nobody more is there after another id or a takeover.
+    first.takes("first-again").await;
+    let mut newer = Device::register(drones, "first-again").await;
+    assert_eq!(first.closed().await.0, 1008);
+    third.refused(r#"{"type":"register","id":"third"}"#, "Too many clients").await;
+    assert_eq!(newer.list().await, ["second"]);
     second.leave().await;
-    until("a place is free again", async || TextClient::try_open(drones, "/", &[]).await.ok()).await;
+    until("a place is free again", async || {
+        third.send(json!({"type": "register", "id": "third"})).await;
+        (third.json().await["type"] == "registered").then_some(())
+    })
+    .await;
+    newer.is_quiet_and_alive().await;
+}
+
+/// With its port moved: the documented one may be in use.
+#[tokio::test]
+async fn the_documented_file_of_variables_holds() {
+    let file =
+        "PORT=0\nJWT_SECRET=your-secret-key\nLOG_LEVEL=info\nMAX_CLIENTS=1000\nHEARTBEAT_INTERVAL=30000\n";
+    let server = alone().file(".env", file).start().await;
+    let good = sign(&json!({"userId": "drone"}), "your-secret-key", jsonwebtoken::Algorithm::HS256);
+    let mut drone = Device::over(TextClient::open_at(server.main(), &format!("/?token={good}")).await);
+    drone.takes("drone").await;
+    Device::register(server.main(), "without-a-token").await.is_quiet_and_alive().await;
 }
 
 #[tokio::test]

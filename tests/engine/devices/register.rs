@@ -29,7 +29,7 @@ async fn an_id_has_1_to_128_visible_characters() {
     let line_in_it = "two\nlines";
     for id in ["", line_in_it, "\u{0}", "tab\tbed", "\u{7f}", &"x".repeat(129), &"é".repeat(129)] {
         let register = json!({"type": "register", "id": id}).to_string();
-        device.refused(&register, "Invalid message format").await;
+        device.refused(&register, "Invalid id").await;
     }
     assert_eq!(device.list().await, [""; 0], "nobody has registered");
     device.takes("x").await;
@@ -48,7 +48,7 @@ async fn a_register_without_a_string_for_an_id_is_refused() {
         r#"{"type":"register","id":{"id":"x"}}"#,
         r#"{"type":"register","ID":"x"}"#,
     ] {
-        device.refused(register, "Invalid message format").await;
+        device.refused(register, "Invalid id").await;
     }
     assert_eq!(device.list().await, [""; 0]);
     device.takes("x").await;
@@ -136,7 +136,7 @@ async fn a_second_id_may_be_taken_over_from_another_socket() {
 async fn a_refused_second_id_leaves_the_first() {
     let server = alone().start().await;
     let mut drone = Device::register(server.main(), "drone").await;
-    drone.refused(r#"{"type":"register","id":""}"#, "Invalid message format").await;
+    drone.refused(r#"{"type":"register","id":""}"#, "Invalid id").await;
     let mut peer = Device::register(server.main(), "peer").await;
     assert_eq!(peer.list().await, ["drone"]);
 }

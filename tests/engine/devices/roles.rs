@@ -93,8 +93,9 @@ async fn a_role_that_may_send_nothing_can_still_register_and_ping() {
 async fn a_role_does_not_outlive_its_connection() {
     let server = alone().env("JWT_SECRET", SECRET).section(ROLES).start().await;
     let mut operator = enter(&server, "op", "operator").await;
-    let drone = enter(&server, "dr", "drone").await;
+    let mut drone = enter(&server, "dr", "drone").await;
     operator.send(json!({"type": "offer", "target": "dr", "sdp": "v=0"})).await;
+    assert_eq!(drone.json().await["from"], "op");
     drone.leave().await;
     let mut camera = enter(&server, "dr", "camera").await;
     operator.refused(r#"{"type":"offer","target":"dr","sdp":"v=0"}"#, "Not allowed").await;
