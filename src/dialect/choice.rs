@@ -21,9 +21,9 @@ pub struct Serves(Vec<Dialect>);
 pub const SOCKET_IO_PATH: &str = "/socket.io/";
 
 /// A WebSocket's first message.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum First<'a> {
-    Binary,
+    Binary(&'a [u8]),
     Text(&'a str),
 }
 
@@ -82,8 +82,8 @@ pub fn choose(first: First<'_>) -> Option<Dialect> {
 pub fn refuse(first: First<'_>, serves: &Serves, at_ws: bool, ctx: &mut dyn Context) {
     let mut out = Vec::new();
     match (choose(first), first) {
-        (Some(Dialect::Binary), _) => {
-            binary::write_not_served(&mut out);
+        (_, First::Binary(message)) => {
+            binary::write_not_served(message, &mut out);
             ctx.reply(Kind::Binary, &out);
         }
         (Some(Dialect::Rooms), _) => {

@@ -35,11 +35,13 @@ pub(super) fn sdp(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
 }
 
 /// The JSON text of the candidate object in a value: the object's own, or one made around a bare
-/// `candidate:…` line.
+/// `candidate:…` line, or around the empty one that says that no more will come.
 pub(super) fn candidate(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     let trimmed = text.trim_ascii();
     if trimmed.starts_with('{') {
         is_object(trimmed).then_some(text)
+    } else if !(trimmed.is_empty() || trimmed.starts_with("candidate:")) {
+        None
     } else {
         let mut object = b"{\"candidate\":".to_vec();
         json::write_string(&mut object, &text);
@@ -80,6 +82,8 @@ mod tests {
         let made = r#"{"candidate":"candidate:1 1 udp","sdpMid":"0","sdpMLineIndex":0}"#;
         assert_eq!(candidate("candidate:1 1 udp".into()).as_deref(), Some(made));
         assert_eq!(candidate(made.into()).as_deref(), Some(made));
-        assert_eq!(candidate("{\"candidate\"".into()), None);
+        for text in ["{\"candidate\"", "null", "5", "neither"] {
+            assert_eq!(candidate(text.into()), None, "{text}");
+        }
     }
 }

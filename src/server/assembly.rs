@@ -309,12 +309,13 @@ fn broadcast_parts(
     clock: &front::Clock,
     phase: watch::Receiver<Phase>,
 ) -> front::BroadcastParts {
-    let (post, events) = (post.clone(), Arc::clone(&common.events));
+    let (post, events, shared) = (post.clone(), Arc::clone(&common.events), Arc::clone(&common.shared));
     front::BroadcastParts {
         settings: dialect.clone(),
         directory: Arc::clone(&common.directory),
         send: Arc::new(move |to, delivery| post.deliver(to, delivery)),
         publish: Arc::new(move |event| events.publish(event)),
+        departed: Arc::new(move |realm| shared.departures.note(realm)),
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
         phase,

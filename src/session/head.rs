@@ -35,6 +35,11 @@ pub(super) fn sniff(
             return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
         }
         (START_BYTE, true, None) => Stage::Stream(Stream::open(host)),
+        (START_BYTE, false, _) => {
+            host.set_framing(Framing::Stream);
+            binary::write_not_served(bytes, host.out());
+            return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
+        }
         _ => Stage::Head(Head),
     };
     Step { used: 0, then: Then::Become(Box::new(next), None) }

@@ -132,7 +132,7 @@ impl WebSocket {
         let ending = match step.event {
             None => return Step::wait(consumed),
             Some(Event::Binary(message)) => {
-                let choice = speaks.decide(settings, listener, First::Binary, host);
+                let choice = speaks.decide(settings, listener, First::Binary(message), host);
                 let (used, ending) = match choice {
                     Ok(()) => {
                         *undecided = false;

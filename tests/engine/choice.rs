@@ -279,20 +279,33 @@ async fn the_choice_holds_for_the_life_of_the_connection() {
     assert_eq!(device.list().await, [""; 0]);
 }
 
-#[tokio::test]
-async fn a_dialect_that_is_not_served_is_refused_in_its_own_words() {
-    // binary, straight on TCP too
+/// The first frame is readable, so it is answered like any other before a login: by its uuid, and
+/// in its own form.
+async fn binary_is_refused_in_frames(via: Via) {
     let server = Setup::new().listener("main", &["devices", "rooms"]).start().await;
     for form in Form::ALL {
-        for via in Via::BOTH {
-            let mut client = Client::open(server.main(), via).await;
-            let connect = form.connect("alice", &token_of("alice"));
-            client.send(&connect).await;
-            let error = client.frame().await;
-            assert_eq!(error.uuid, connect.uuid, "{form:?} over {via:?}");
-            form.read_error(&error);
-        }
+        let mut client = Client::open(server.main(), via).await;
+        let connect = form.connect("alice", &token_of("alice"));
+        client.send(&connect).await;
+        let error = client.frame().await;
+        assert_eq!(error.uuid, connect.uuid, "{form:?}");
+        form.read_error(&error);
     }
+}
+
+#[tokio::test]
+async fn binary_that_is_not_served_is_refused_in_frames() {
+    binary_is_refused_in_frames(Via::WebSocket).await;
+}
+
+#[tokio::test]
+async fn binary_that_is_not_served_is_refused_in_frames_on_plain_tcp() {
+    binary_is_refused_in_frames(Via::Tcp).await;
+}
+
+#[tokio::test]
+async fn a_text_dialect_that_is_not_served_is_refused_in_its_own_words() {
+    let server = Setup::new().listener("main", &["devices", "rooms"]).start().await;
     // calls
     let mut client = TextClient::open(server.main()).await;
     client.send(&json!({"kind": "JOIN", "call": "c", "session": "s"})).await;

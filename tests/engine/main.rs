@@ -16,6 +16,7 @@ mod harness;
 mod http;
 mod leaks;
 mod liveness;
+mod load;
 mod login;
 mod privacy;
 mod stress;

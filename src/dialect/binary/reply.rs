@@ -14,7 +14,7 @@ use super::codes::{Code, MessageType, undeliverable};
 use super::form::{Form, PayloadType};
 use crate::dialect::Undeliverable;
 use crate::wire::cbor;
-use crate::wire::frame;
+use crate::wire::frame::{self, Broken};
 use crate::wire::json;
 
 /// The uuid of a reply to something that has none.
@@ -52,9 +52,17 @@ pub fn write_bounce(form: Form, uuid: &[u8; 16], cause: Undeliverable, out: &mut
 }
 
 /// Appends what a client of this dialect is told on a listener that does not serve it.
-pub fn write_not_served(out: &mut Vec<u8>) {
-    let message = "Binary messages are not served here";
-    write(Reply::Error { code: Code::BadRequest, message }, Form::FLAT_JSON, &NIL, out);
+/// `offending` is what it has sent.
+pub fn write_not_served(offending: &[u8], out: &mut Vec<u8>) {
+    let error = Reply::Error { code: Code::BadRequest, message: "Binary messages are not served here" };
+    let (uuid, form) = match frame::complete(offending) {
+        Ok(frame) => (*frame.uuid, Form::of_offending(Some(frame.payload_type), frame.payload)),
+        Err(Broken::Cut { uuid, payload_type }) => {
+            (uuid.unwrap_or(NIL), Form::of_offending(payload_type, &[]))
+        }
+        Err(Broken::BadStartByte) => (NIL, Form::FLAT_JSON),
+    };
+    write(error, form, &uuid, out);
 }
 
 /// Appends the answer to a text message where only binary ones are served.

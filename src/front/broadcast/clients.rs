@@ -192,7 +192,9 @@ impl Clients {
         let Some((slot, generation)) = state.by_sid.remove(&sid) else { return };
         let Some(client) = state.clients.remove(slot, generation) else { return };
         let key = PeerKey { node: NodeId::FRONT, slot, generation };
-        self.parts.directory.leave(self.settings().realm, sid.as_str(), key);
+        if self.parts.directory.leave(self.settings().realm, sid.as_str(), key) {
+            (self.parts.departed)(self.settings().realm);
+        }
         if let Some(members) = state.groups.get_mut(&client.group) {
             members.remove(&(slot, generation));
             if members.is_empty() {

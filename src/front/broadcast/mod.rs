@@ -32,7 +32,7 @@ use tokio::sync::watch;
 
 use self::clients::Clients;
 use super::{Clock, Phase};
-use crate::base::PeerKey;
+use crate::base::{PeerKey, RealmId};
 use crate::dialect::broadcast::Settings;
 use crate::dialect::{Delivery, MessageRef, OwnedDelivery, Undeliverable};
 use crate::hub::Directory;
@@ -52,6 +52,8 @@ pub struct Parts {
     pub directory: Arc<Directory>,
     pub send: Send,
     pub publish: Publish,
+    /// Somebody has left this realm, whose other dialects may want to say so.
+    pub departed: Arc<dyn Fn(RealmId) + std::marker::Send + Sync>,
     /// The front's own, which nobody else writes.
     pub metrics: Arc<ShardMetrics>,
     pub clock: Clock,

@@ -37,7 +37,7 @@ async fn drones_are_told_when_an_agent_or_a_station_goes() {
     assert_eq!(ids_of(&drone.list_update().await), ["drone"]);
     for transport in Transport::BOTH {
         let station = Station::connect(server.main(), transport).await;
-        assert_eq!(drone.list().await, [station.id.clone()]);
+        assert_eq!(drone.list().await, [station.id.as_str()]);
         station.leave().await;
         assert_eq!(ids_of(&drone.list_update().await), ["drone"], "{transport:?}");
     }

@@ -68,6 +68,7 @@ impl Server {
                 let events = events.clone();
                 move |event| events.lock().push(event)
             }),
+            departed: Arc::new(|_| ()),
             metrics: metrics.clone(),
             clock: Arc::new(move || Now { mono_us: start.elapsed().as_micros() as u64, unix_ms: 1 }),
             phase: phase_seen,
