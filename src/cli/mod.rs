@@ -6,6 +6,7 @@
 //! Must not know how the engine works: it loads settings and hands them down.
 
 mod check;
+mod load;
 mod logs;
 mod token;
 
@@ -36,6 +37,7 @@ Examples:
   sigmux serve -c app-config.toml          start with a file of your own
   sigmux check -c app-config.toml          say what is wrong with it, and what would listen where
   sigmux token --client-id camera-7        make a JWT for one client
+  sigmux load                              measure a server that runs; see sigmux load --help
   sigmux serve --addr :8080 --seat-count 4 open the port that serves `calls` to other machines, with
                                            four seats in each call
 
@@ -85,6 +87,11 @@ enum Command {
     /// Signed with `token_secret` of [auth], it lives `token_expiry` seconds. The server takes it
     /// where `auth_method` is "jwt".
     Token(TokenArguments),
+    /// Put load on a server, check every message, and report latencies and CPU
+    ///
+    /// Without flags: 64 connections in closed loop on ws://127.0.0.1:8080/ for ten seconds.
+    #[command(after_help = load::AFTER_HELP)]
+    Load(Box<load::LoadArguments>),
 }
 
 #[derive(Args, Debug)]
@@ -201,6 +208,9 @@ fn run(
     if let (Some(flag), false) = (arguments.serve.first(), is_serve) {
         return complain(err, &format!("{flag} belongs to `sigmux serve`"), Outcome::BadUsage);
     }
+    if let Some(Command::Load(own)) = &arguments.command {
+        return make_load(own, out, err);
+    }
     // What stands behind `serve` is the later one, and wins.
     let mut flags = arguments.serve.calls.given();
     if let Some(Command::Serve(own)) = &arguments.command {
@@ -216,6 +226,8 @@ fn run(
         Some(Command::Serve(own)) => {
             return serve(settings, own.print_ports || arguments.serve.print_ports, err);
         }
+        // It has no use for settings, and was answered above.
+        Some(Command::Load(_)) => Ok(()),
         Some(Command::Check) => check::report(&settings, out),
         Some(Command::Token(own)) => match token::mint(&settings, &own.client_id, err) {
             Ok(token) => writeln!(out, "{token}"),
@@ -225,6 +237,15 @@ fn run(
     match printed.and_then(|()| out.flush()) {
         Ok(()) => Outcome::Clean,
         Err(error) => complain(err, &format!("cannot write to stdout: {error}"), Outcome::Failure),
+    }
+}
+
+fn make_load(arguments: &load::LoadArguments, out: &mut impl Write, err: &mut impl Write) -> Outcome {
+    match load::run(arguments, out, err) {
+        Ok(true) => Outcome::Clean,
+        Ok(false) => Outcome::Failure,
+        Err(load::Failure::Usage(why)) => complain(err, &why, Outcome::BadUsage),
+        Err(load::Failure::Run(why)) => complain(err, &why, Outcome::Failure),
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
             LIMIT_MIN..=DAY,
         ),
         head_timeout: s.duration("head_seconds", Unit::Seconds, 10 * SECOND, LIMIT_MIN..=DAY),
+        body_timeout: s.duration("body_seconds", Unit::Seconds, 30 * SECOND, SECOND..=DAY),
         close_timeout: s.duration("close_seconds", Unit::Seconds, 5 * SECOND, LIMIT_MIN..=DAY),
         drain_timeout: s.duration("drain_seconds", Unit::Seconds, 10 * SECOND, Duration::ZERO..=DAY),
 

@@ -59,6 +59,8 @@ pub struct Server {
     pub first_message_timeout: Duration,
     /// From the accept to the end of the HTTP head.
     pub head_timeout: Duration,
+    /// From an HTTP head to its answer, where the request has a body. Whole seconds count.
+    pub body_timeout: Duration,
     /// From a close frame sent to the peer's answer.
     pub close_timeout: Duration,
     /// From SIGTERM to the end of the last connection.

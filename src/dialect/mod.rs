@@ -26,6 +26,8 @@ pub use labels::{ERROR_LABELS, MESSAGE_LABELS, MessageLabel};
 pub use rate::Rate;
 pub use session::{Heartbeat, Session};
 
+use std::sync::Arc;
+
 use crate::base::{Now, PeerKey, RealmId};
 use crate::hub::{DialectId, OnDuplicate, Route, Taken};
 use crate::observe::{Event, ShardMetrics};
@@ -91,7 +93,7 @@ pub trait Surroundings {
     fn retire(&mut self);
 
     /// The ids of a realm in the order of their bytes, this connection's among them.
-    fn ids(&self, realm: RealmId) -> Vec<Box<str>>;
+    fn ids(&self, realm: RealmId) -> Arc<[Box<str>]>;
 
     /// Routes one message. `Ok` means that it is on its way and that this connection hears of it
     /// again (through [`bounced`]) if it cannot be delivered after all.

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::base::Now;
 use crate::observe::Event;
+use crate::wire::websocket::CloseCode;
 
 /// One connection's talk. The text dialects' are boxed, so that `binary` is not the larger for them.
 pub enum Session {
@@ -22,6 +23,13 @@ pub struct Heartbeat {
     pub interval_us: u64,
     /// Silence that ends the connection. Zero: so many intervals as for everybody.
     pub silence_us: u64,
+    /// How such a connection is closed, where the dialect has its own words for it.
+    pub words: Option<(CloseCode, &'static str)>,
+}
+
+impl Heartbeat {
+    /// As the server does it for everybody.
+    pub const COMMON: Heartbeat = Heartbeat { interval_us: 0, silence_us: 0, words: None };
 }
 
 /// Runs one expression on whichever text dialect it is.
@@ -108,7 +116,7 @@ impl Session {
     /// How long its peer may be silent.
     pub fn heartbeat(&self, settings: &Settings) -> Heartbeat {
         match self {
-            Session::Binary(_) | Session::Rooms(_) => Heartbeat { interval_us: 0, silence_us: 0 },
+            Session::Binary(_) | Session::Rooms(_) => Heartbeat::COMMON,
             Session::Devices(_) => settings.devices.heartbeat(),
             Session::Calls(_) => settings.calls.heartbeat(),
         }

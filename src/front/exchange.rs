@@ -35,6 +35,7 @@ pub(super) struct Site {
     view: Arc<View>,
     body_bytes_max: u64,
     stall: Duration,
+    body: Duration,
 }
 
 /// One listener as its exchanges see it.
@@ -67,7 +68,8 @@ impl Site {
         let doors =
             listeners.into_iter().map(|listener| Door::new(listener, apis, broadcast, &view)).collect();
         let stall = Duration::from_secs(settings.stall_seconds);
-        Site { http, doors, view, body_bytes_max: settings.body_bytes_max, stall }
+        let body = Duration::from_secs(settings.body_seconds);
+        Site { http, doors, view, body_bytes_max: settings.body_bytes_max, stall, body }
     }
 
     pub(super) fn has_listener(&self, index: u16) -> bool {
@@ -178,11 +180,22 @@ impl Site {
         if !has_one_host(&request) {
             return Err(refusal(StatusCode::BAD_REQUEST, "Exactly one Host header is needed.\n"));
         }
-        if !streams_body {
-            self.discard_body(&mut request).await?;
+        if request.body().is_end_stream() {
+            let Ok(response) = door.routes.call(request).await;
+            return Ok(Answer::Plain(response));
         }
-        let Ok(response) = door.routes.call(request).await;
-        Ok(Answer::Plain(response))
+        let answered = async {
+            if !streams_body {
+                self.discard_body(&mut request).await?;
+            }
+            let Ok(response) = door.routes.call(request).await;
+            Ok(Answer::Plain(response))
+        };
+        // Nothing that has a body takes long once the body is there.
+        match tokio::time::timeout(self.body, answered).await {
+            Ok(answer) => answer,
+            Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "The request's body took too long.\n")),
+        }
     }
 
     /// A route that has no use for a body still lets the client finish it, so that the connection

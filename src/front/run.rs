@@ -70,6 +70,8 @@ pub struct Settings {
     pub headers_max: usize,
     /// Body of a request to a path that has no use for one.
     pub body_bytes_max: u64,
+    /// Longest from a request's head to its answer, where it has a body.
+    pub body_seconds: u64,
     /// Longest that a tunnel may live without a byte moving in either direction.
     pub stall_seconds: u64,
     /// For messages to the shards' peers.
@@ -87,6 +89,7 @@ impl Default for Settings {
             head_bytes_max: 16_384,
             headers_max: 100,
             body_bytes_max: 65_536,
+            body_seconds: 30,
             stall_seconds: 60,
             mesh: mesh::Limits { overflow_messages_max: 65_536, hold_us: 200_000 },
             companions_seconds: 5,

@@ -15,7 +15,8 @@
 //! | the stream | step | the shard |
 //! |---|---|---|
 //! | was shut down, then dropped | `End` | sends what it has, then closes |
-//! | was dropped without it | `Reset` | closes at once |
+//! | was dropped without it, all bytes taken | `Reset` | closes at once |
+//! | was dropped without it, bytes on their way | `End` | sends what it has, then closes |
 //! | was given back | `Return` | keeps the connection as a WebSocket |
 //!
 //! What the shard sends behind that comes back as `Unused`.
@@ -298,6 +299,11 @@ impl Drop for TunnelStream {
         state.unread.clear();
         let last = match (before, state.input) {
             (Output::Closed, _) => return,
+            (Output::Open, Input::Open | Input::Ended) if state.outstanding_bytes > 0 => {
+                // Whole answers may be among what the client has not taken yet.
+                self.tunnel.send(TunnelStep::End);
+                Outgoing::Gone
+            }
             (Output::Open, Input::Open | Input::Ended) => Outgoing::Step(TunnelStep::Reset),
             (Output::Ended, _) | (_, Input::Reset) => Outgoing::Gone,
         };

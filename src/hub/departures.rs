@@ -1,6 +1,6 @@
 //! Who left a realm, as far as those who stay are to be told: once for many, and not too often.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::base::RealmId;
 
@@ -9,12 +9,19 @@ pub struct Departures {
     realm: RealmId,
     noted: AtomicBool,
     not_before_us: AtomicU64,
+    /// Nodes that are still telling the last time's text to their peers.
+    telling: AtomicUsize,
 }
 
 impl Departures {
     /// Only departures from `realm` are noted.
     pub fn new(realm: RealmId) -> Departures {
-        Departures { realm, noted: AtomicBool::new(false), not_before_us: AtomicU64::new(0) }
+        Departures {
+            realm,
+            noted: AtomicBool::new(false),
+            not_before_us: AtomicU64::new(0),
+            telling: AtomicUsize::new(0),
+        }
     }
 
     pub fn realm(&self) -> RealmId {
@@ -28,15 +35,23 @@ impl Departures {
     }
 
     /// True for one caller, who tells everybody what the directory holds by then. Nobody is told
-    /// again before [`Departures::wait_until`].
+    /// again before [`Departures::begin`]'s time, and not before all nodes are through: or those who
+    /// come last would never be told anything.
     pub fn take(&self, now_us: u64) -> bool {
         self.noted.load(Ordering::Relaxed)
+            && self.telling.load(Ordering::Acquire) == 0
             && now_us >= self.not_before_us.load(Ordering::Acquire)
             && self.noted.swap(false, Ordering::AcqRel)
     }
 
-    pub fn wait_until(&self, us: u64) {
-        self.not_before_us.store(us, Ordering::Release);
+    /// `nodes` tell their peers from now on; each of them says when it is [`Departures::told`].
+    pub fn begin(&self, nodes: usize, not_before_us: u64) {
+        self.telling.store(nodes, Ordering::Release);
+        self.not_before_us.store(not_before_us, Ordering::Release);
+    }
+
+    pub fn told(&self) {
+        self.telling.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -53,8 +68,11 @@ mod tests {
         departures.note(RealmId(1));
         assert!(departures.take(10));
         assert!(!departures.take(10));
-        departures.wait_until(100);
+        departures.begin(2, 100);
         departures.note(RealmId(1));
+        departures.told();
+        assert!(!departures.take(100), "one node is still telling");
+        departures.told();
         assert!(!departures.take(99));
         assert!(departures.take(100));
     }

@@ -5,12 +5,13 @@
 //! instead of a hash, a lock and a comparison. A route may be stale by the time the message
 //! arrives; the owner's generation check is the truth, the directory only names the owner.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Found;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::base::{PeerKey, RealmId};
 
@@ -45,6 +46,16 @@ pub struct Joined {
 pub struct Directory {
     stripes: Box<[Stripe]>,
     hasher: RandomState,
+    /// Rises with each id that comes or goes, in any stripe.
+    changes: AtomicU64,
+    listed: Mutex<Option<Listed>>,
+}
+
+/// The ids of a realm as they were when `changes` stood at `version`.
+struct Listed {
+    realm: RealmId,
+    version: u64,
+    ids: Arc<[Box<str>]>,
 }
 
 struct Stripe {
@@ -77,7 +88,8 @@ impl Directory {
         let stripes = (0..STRIPES)
             .map(|_| Stripe { version: AtomicU64::new(0), entries: RwLock::new(HashTable::new()) })
             .collect();
-        Directory { stripes, hasher: RandomState::with_seeds(seed, !seed, seed.rotate_left(32), 1) }
+        let hasher = RandomState::with_seeds(seed, !seed, seed.rotate_left(32), 1);
+        Directory { stripes, hasher, changes: AtomicU64::new(0), listed: Mutex::new(None) }
     }
 
     /// Makes `key` the owner of `id`.
@@ -110,6 +122,7 @@ impl Directory {
             }
             Found::Vacant(vacant) => {
                 vacant.insert(Entry { id: id.into(), key, realm, dialect });
+                self.changes.fetch_add(1, Ordering::Release);
                 None
             }
         };
@@ -125,6 +138,7 @@ impl Directory {
         match entries.find_entry(hash, |e| e.is(realm, id)) {
             Ok(entry) if entry.get().key == key => {
                 entry.remove();
+                self.changes.fetch_add(1, Ordering::Release);
                 stripe.changed();
                 true
             }
@@ -171,8 +185,22 @@ impl Directory {
     }
 
     /// The ids of one realm, in the order of their bytes. Takes one stripe after the other: who joins
-    /// or leaves meanwhile may be among them or not.
-    pub fn ids(&self, realm: RealmId) -> Vec<Box<str>> {
+    /// or leaves meanwhile may be among them or not. The list is kept until somebody joins or leaves,
+    /// so that asking often costs little.
+    pub fn ids(&self, realm: RealmId) -> Arc<[Box<str>]> {
+        let version = self.changes.load(Ordering::Acquire);
+        if let Some(listed) = &*self.listed.lock()
+            && listed.realm == realm
+            && listed.version == version
+        {
+            return Arc::clone(&listed.ids);
+        }
+        let ids: Arc<[Box<str>]> = self.collect_ids(realm).into();
+        *self.listed.lock() = Some(Listed { realm, version, ids: Arc::clone(&ids) });
+        ids
+    }
+
+    fn collect_ids(&self, realm: RealmId) -> Vec<Box<str>> {
         let mut ids = Vec::new();
         for stripe in &self.stripes {
             let entries = stripe.entries.read();

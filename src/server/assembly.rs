@@ -460,6 +460,7 @@ fn front_settings(settings: &Settings) -> front::Settings {
         tunnel_window_bytes: server.tunnel_window_bytes as u32,
         stall_seconds: STALL_SECONDS_MIN
             .max((broadcast.ping_interval + broadcast.ping_timeout).as_secs() + 1),
+        body_seconds: server.body_timeout.as_secs(),
         head_seconds: server.head_timeout.as_secs().max(1),
         head_bytes_max: server.head_bytes_max,
         ..front::Settings::default()

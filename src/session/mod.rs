@@ -99,6 +99,8 @@ enum Then {
 struct Patience {
     interval: Duration,
     silence: Duration,
+    /// How it is given up.
+    ending: Ending,
 }
 
 impl Patience {
@@ -114,7 +116,8 @@ impl Patience {
             0 => interval * websocket::SILENT_INTERVALS_MAX,
             silence_us => Duration::from_micros(silence_us),
         };
-        Patience { interval, silence }
+        let ending = own.words.map_or(HEARTBEAT_TIMEOUT, |(code, reason)| Ending { code, reason });
+        Patience { interval, silence, ending }
     }
 }
 
@@ -240,7 +243,7 @@ impl Session {
             }
             Stage::Stream(stream) if stream.is_undecided() => since_stage(limits.first_message),
             Stage::WebSocket(websocket) => {
-                let Patience { interval, silence: longest } = Patience::of(websocket, settings);
+                let Patience { interval, silence: longest, .. } = Patience::of(websocket, settings);
                 let heartbeat = silence(interval * (u32::from(self.pings) + 1));
                 let timeout = silence(limits.session_timeout);
                 let own = websocket.dialect_deadline_us(settings);
@@ -320,7 +323,8 @@ impl Session {
             self.backlog = bytes;
         }
         // What it could not use for want of room comes first.
-        let is_over = self.peer_ended && host.has_room();
+        let is_waiting = matches!(&self.stage, Stage::WebSocket(websocket) if websocket.is_waiting());
+        let is_over = self.peer_ended && host.has_room() && !is_waiting;
         if is_over && !matches!(self.stage, Stage::Tunnel(_) | Stage::Closing(_)) {
             self.hang(settings, host);
         }
@@ -379,13 +383,13 @@ impl Session {
         if self.paused {
             return;
         }
-        let Patience { interval, silence: longest } = Patience::of(websocket, settings);
+        let Patience { interval, silence: longest, ending } = Patience::of(websocket, settings);
         let silent_us = now.mono_us.saturating_sub(self.last_received_us);
         let reached = |limit: Duration| !limit.is_zero() && silent_us >= limit.as_micros() as u64;
         if reached(settings.limits.session_timeout) {
             self.end(settings, SESSION_TIMEOUT, host);
         } else if reached(longest) {
-            self.end(settings, HEARTBEAT_TIMEOUT, host);
+            self.end(settings, ending, host);
         } else if reached(interval * (u32::from(self.pings) + 1)) {
             self.pings += 1;
             websocket::ping(host);

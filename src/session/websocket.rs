@@ -87,7 +87,7 @@ impl WebSocket {
     pub fn heartbeat(&self, settings: &Settings) -> Heartbeat {
         match &self.speaks {
             Speaks::Dialect(session) => session.heartbeat(&settings.dialects),
-            Speaks::Undecided(_) | Speaks::Echo => Heartbeat { interval_us: 0, silence_us: 0 },
+            Speaks::Undecided(_) | Speaks::Echo => Heartbeat::COMMON,
         }
     }
 

@@ -16,8 +16,10 @@ use crate::wire::websocket::{Opcode, header_len, write_header};
 
 /// However few there are to be told, and however little it costs.
 const INTERVAL_US: u64 = 1_000_000;
-/// The part of a second's budget that may be saved up.
-const SAVED_PART: u64 = 20;
+/// The part of a second's budget that may be saved up: two ticks, since a tick may be late.
+const SAVED_PART: u64 = 10;
+/// In percent of the budget. With what may be saved up no second gets more than all of it.
+const SPENT_PERCENT: u64 = 90;
 
 /// A text on its way to the connections of one shard.
 pub struct Announcement {
@@ -36,6 +38,9 @@ impl Shard {
         }
         if let Some(announcement) = world.announcement.take() {
             world.announcement = world.announce(announcement);
+            if world.announcement.is_none() {
+                world.shared.departures.told();
+            }
         }
     }
 }
@@ -47,7 +52,7 @@ impl World {
         devices::write_list_update(&ids, self.now, &mut text);
         let cost_us =
             (text.len() as u64 * ids.len() as u64).saturating_mul(1_000_000) / self.announced_a_second();
-        self.shared.departures.wait_until(self.now.mono_us + cost_us.max(INTERVAL_US));
+        self.shared.departures.begin(self.mesh.shards(), self.now.mono_us + cost_us.max(INTERVAL_US));
         let text: Arc<[u8]> = text.into();
         let me = self.node;
         for shard in (0..self.mesh.shards()).map(NodeId::shard).filter(|shard| *shard != me) {
@@ -56,7 +61,7 @@ impl World {
         self.begin_announcement(text);
     }
 
-    /// Takes the place of an older text: what it says is true, and the older one's is not any more.
+    /// None is under way: [`Departures`](crate::hub::Departures) waits for all nodes.
     pub fn begin_announcement(&mut self, text: Arc<[u8]>) {
         let budget_bytes = self.announced_a_second() / self.mesh.shards() as u64 / SAVED_PART;
         self.announcement = Some(Announcement { text, slot: 0, budget_bytes, refilled_us: self.now.mono_us });
@@ -79,8 +84,14 @@ impl World {
             *slot += 1;
             let Some(port) = self.ports.at(at) else { continue };
             let listens = matches!(port.speaks, Speaks::Devices { .. }) && port.joined_us != 0;
-            // Who does not keep up gets the next one.
-            if !listens || port.outbox.queued_bytes() + framed_bytes > self.limits.outbox_hard_bytes {
+            // Who does not keep up gets the next one. A text that is longer than an outbox takes the
+            // room that is kept for replies.
+            let queued = port.outbox.queued_bytes();
+            let most = match queued {
+                0 => self.limits.outbox_hard_bytes + self.limits.outbox_reserve_bytes,
+                _ => self.limits.outbox_hard_bytes,
+            };
+            if !listens || queued + framed_bytes > most {
                 continue;
             }
             let out = &mut port.outbox.out(&mut self.spares).bytes;
@@ -96,6 +107,6 @@ impl World {
     }
 
     fn announced_a_second(&self) -> u64 {
-        self.limits.list_update_bytes_per_second.max(1)
+        (self.limits.list_update_bytes_per_second * SPENT_PERCENT / 100).max(1)
     }
 }

@@ -1,5 +1,7 @@
 //! One call of one session: the world as [`Host`], seen from that session's connection.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::port::Port;
@@ -86,7 +88,7 @@ impl Surroundings for Call<'_> {
         self.world.retire(self.key);
     }
 
-    fn ids(&self, realm: RealmId) -> Vec<Box<str>> {
+    fn ids(&self, realm: RealmId) -> Arc<[Box<str>]> {
         self.world.directory.ids(realm)
     }
 

@@ -195,6 +195,10 @@ impl World {
             Framing::Stream => length,
             Framing::WebSocket => length + header_len(length),
         };
+        // It would never fit, however well the target reads.
+        if framed > self.limits.outbox_hard_bytes {
+            return Err(Undeliverable::TooLarge);
+        }
         let queued = port.outbox.queued_bytes();
         if queued + framed > self.limits.outbox_hard_bytes {
             if port.over_since_us == 0 {

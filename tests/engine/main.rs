@@ -4,6 +4,7 @@
 mod back_pressure;
 mod bad_input;
 mod batches;
+mod calls;
 mod choice;
 mod cli;
 mod crossing;
@@ -19,6 +20,8 @@ mod liveness;
 mod load;
 mod login;
 mod privacy;
+mod requests;
+mod rooms;
 mod stress;
 mod takeover;
 mod tokens;

@@ -42,8 +42,8 @@ pub fn peer_notice(peer_id: &str) -> String {
 /// By the position in the labels.
 pub(super) const TYPES: [&str; 3] = ["offer", "answer", "ice-candidate"];
 
-/// What the routing needs of a message. Of a repeated key the last one counts, as it does for
-/// `JSON.parse`.
+/// What the routing needs of a message. Neither `type` nor `to` may stand there twice: of two, the
+/// server could take one and the target's reader the other.
 struct Fields {
     message_type: Option<Value>,
     to: Option<Value>,
@@ -58,18 +58,22 @@ fn fields(text: &str) -> Result<Fields, json::Error> {
     let mut scanner = Scanner::of_str(text)?;
     let mut object = scanner.enter_object()?;
     let mut fields = Fields { message_type: None, to: None, from: Vec::new(), close: 0, has_members: false };
+    let mut repeats = false;
     while let Some(key) = scanner.next_key(&mut object)? {
         fields.has_members = true;
         let value = scanner.value()?;
         if key.is(bytes, "type") {
-            fields.message_type = Some(value);
+            repeats |= fields.message_type.replace(value).is_some();
         } else if key.is(bytes, "to") {
-            fields.to = Some(value);
+            repeats |= fields.to.replace(value).is_some();
         } else if key.is(bytes, "from") {
             fields.from.push(value.span);
         }
     }
     scanner.end()?;
+    if repeats {
+        return Err(json::Error::Syntax);
+    }
     fields.close = object.close;
     Ok(fields)
 }

@@ -50,10 +50,14 @@ fn a_sender_that_the_client_wrote_itself_is_overwritten_wherever_it_stands() {
 }
 
 #[test]
-fn the_last_of_repeated_routing_fields_counts() {
-    let signal = read(r#"{"type":"x","type":"answer","to":"A","to":"B"}"#, "S1").ok().unwrap();
-    assert_eq!((signal.label, signal.target.as_deref()), (label(1), Some("B")));
-    assert_eq!(read(r#"{"type":"offer","to":"A","to":null}"#, "S1").ok().unwrap().target, None);
+fn a_routing_field_that_stands_twice_is_an_invalid_format() {
+    for text in [
+        r#"{"type":"x","type":"answer"}"#,
+        r#"{"type":"offer","to":"A","to":"B"}"#,
+        r#"{"type":"offer","to":"A","t\u006f":null}"#,
+    ] {
+        assert_eq!(read(text, "S1").err(), Some(Problem::InvalidFormat), "{text}");
+    }
 }
 
 #[test]

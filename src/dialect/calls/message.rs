@@ -119,7 +119,7 @@ impl EventKind {
 }
 
 impl<'a> Message<'a> {
-    /// Unknown keys are skipped; of a key that comes twice the last one counts.
+    /// Unknown keys are skipped; none of the known ones may come twice.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -204,6 +204,10 @@ fn fields(text: &str) -> Result<Fields, json::Error> {
         } else {
             continue;
         };
+        if !matches!(field, Field::Missing) {
+            *field = Field::Wrong;
+            continue;
+        }
         *field = match value.kind {
             Kind::String => Field::Text(Span { start: value.span.start + 1, end: value.span.end - 1 }),
             // So do libraries say that there is none.

@@ -89,7 +89,11 @@ impl Settings {
 
     /// Its pings come by the clock and are the dialect's own; silence is the read time-out.
     pub fn heartbeat(&self) -> Heartbeat {
-        Heartbeat { interval_us: 0, silence_us: self.ws_read_timeout.as_micros() as u64 }
+        Heartbeat {
+            interval_us: 0,
+            silence_us: self.ws_read_timeout.as_micros() as u64,
+            words: Some((CloseCode::NORMAL, Reason::SeatRenewalFailure.words())),
+        }
     }
 
     /// Longest from a WebSocket's opening to its first message; `None` where that is not limited.

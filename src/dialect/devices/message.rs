@@ -115,12 +115,15 @@ impl<'a> Message<'a> {
     /// # Errors
     /// The words for a text that is not one JSON object.
     pub(super) fn scan(text: &'a str) -> Result<Message<'a>, &'static str> {
-        scan(text).map_err(|error| match error {
-            json::Error::NotUtf8 => "Not UTF-8",
-            json::Error::Syntax => "Not valid JSON",
-            json::Error::NotAnObject => "Not a JSON object",
-            json::Error::TooDeep => "Nested too deeply",
-        })
+        match scan(text) {
+            Ok((message, false)) => Ok(message),
+            // Of two, the server could take one and the target's reader the other.
+            Ok((_, true)) => Err("A field stands twice"),
+            Err(json::Error::NotUtf8) => Err("Not UTF-8"),
+            Err(json::Error::Syntax) => Err("Not valid JSON"),
+            Err(json::Error::NotAnObject) => Err("Not a JSON object"),
+            Err(json::Error::TooDeep) => Err("Nested too deeply"),
+        }
     }
 
     pub(super) fn message_type(&self) -> Option<MessageType> {
@@ -197,19 +200,21 @@ pub(super) fn bounded(text: &str, characters_max: usize) -> Cow<'_, str> {
     }
 }
 
-fn scan(text: &str) -> Result<Message<'_>, json::Error> {
+/// The message, and whether a field stands twice in it.
+fn scan(text: &str) -> Result<(Message<'_>, bool), json::Error> {
     let bytes = text.as_bytes();
     let mut scanner = Scanner::of_str(text)?;
     let mut object = scanner.enter_object()?;
     let mut fields = [None; FIELDS.len()];
+    let mut repeats = false;
     while let Some(key) = scanner.next_key(&mut object)? {
         let value = scanner.value()?;
         if let Some(field) = FIELDS.iter().position(|name| key.is(bytes, name)) {
-            fields[field] = Some(value);
+            repeats |= fields[field].replace(value).is_some();
         }
     }
     scanner.end()?;
-    Ok(Message { text: bytes, fields })
+    Ok((Message { text: bytes, fields }, repeats))
 }
 
 fn is_true(text: &[u8], value: Value) -> bool {

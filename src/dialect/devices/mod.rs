@@ -125,7 +125,7 @@ impl Settings {
     /// This dialect's own heartbeat, where the operator has set one.
     pub fn heartbeat(&self) -> Heartbeat {
         let interval_us = u64::try_from(self.heartbeat_interval.as_micros()).unwrap_or(u64::MAX);
-        Heartbeat { interval_us, silence_us: 0 }
+        Heartbeat { interval_us, ..Heartbeat::COMMON }
     }
 
     /// What the token says of its bearer; `None` for who comes without one and may. Else the word for

@@ -56,6 +56,8 @@ pub(super) enum Refusal<'a> {
     OtherId,
     TooManyMessages,
     TooManyClients,
+    /// The list would be longer than what is kept free for replies.
+    ListTooLong,
     ShuttingDown,
     Internal,
 }
@@ -79,6 +81,7 @@ impl Refusal<'_> {
             Refusal::OtherId => Code::Unauthorized,
             Refusal::TooManyMessages => Code::TooManyMessages,
             Refusal::TooManyClients => Code::TooManyClients,
+            Refusal::ListTooLong => Code::CannotTakeMore,
             Refusal::ShuttingDown => Code::ShuttingDown,
             Refusal::Internal => Code::Internal,
         }
@@ -98,6 +101,7 @@ impl Refusal<'_> {
             Refusal::OtherId => ("Not allowed", Some("The token is for another id")),
             Refusal::TooManyMessages => ("Too many messages", None),
             Refusal::TooManyClients => ("Too many clients", None),
+            Refusal::ListTooLong => ("Too many clients to list", None),
             Refusal::ShuttingDown => (SHUTTING_DOWN, None),
             Refusal::Internal => ("Internal server error", None),
         };
@@ -157,6 +161,11 @@ pub fn write_list_update(ids: &[Box<str>], now: Now, out: &mut Vec<u8>) {
     write_clients(ids.iter(), out);
     out.push(b',');
     write_end(now, out);
+}
+
+/// What a list of these ids takes at most.
+pub(super) fn list_bytes(ids: &[Box<str>]) -> usize {
+    ids.iter().map(|id| json::string_bytes(id) + 1).sum()
 }
 
 /// `ids` but for `asker`'s own.

@@ -81,6 +81,10 @@ impl Roster {
     }
 
     /// Whether the holder of `id` has one of these roles; `None` if nobody holds it.
+    pub(super) fn is_held_by(&self, id: &str, holder: PeerKey) -> bool {
+        self.stripe(id).lock().get(id).is_some_and(|held| held.holder == holder)
+    }
+
     pub(super) fn is_one_of(&self, id: &str, roles: &[String]) -> Option<bool> {
         let held = self.stripe(id).lock();
         let role = held.get(id)?.role.as_deref();

@@ -26,6 +26,9 @@ use crate::wire::json;
 use crate::wire::websocket::CloseCode;
 
 /// What one connection has to remember.
+/// Longest list, in bytes: as long as the longest message may be.
+const LIST_BYTES_MAX: usize = 1 << 20;
+
 #[derive(Default)]
 pub struct Session {
     registered: Option<Registered>,
@@ -98,7 +101,9 @@ impl Conversation for Session {
 
     /// Nothing is said before the close: no deployed server does, and the reason stands in it.
     fn evicted(&mut self, settings: &Settings, ctx: &mut dyn Context) {
-        if self.ended || self.registered.is_none() {
+        // It may have given that id up for another while the news was on its way.
+        let holds_its_id = self.id().is_some_and(|id| settings.roster.is_held_by(id, ctx.around().me()));
+        if self.ended || self.registered.is_none() || holds_its_id {
             return;
         }
         self.end(settings, "replaced", ctx);
@@ -161,6 +166,9 @@ impl Session {
             MessageType::Register => self.on_register(settings, message, ctx),
             MessageType::List => {
                 let ids = ctx.around().ids(settings.realm);
+                if reply::list_bytes(&ids) > LIST_BYTES_MAX {
+                    return Err(Refusal::ListTooLong);
+                }
                 answer(reply::CLIENTS_LABEL, ctx, |_, out| reply::write_list(&ids, self.id(), out));
                 Ok(())
             }

@@ -68,12 +68,13 @@ pub(super) enum Fault {
     Bad(Field, &'static str),
 }
 
-/// A scanned text. Of a field that is there twice the last one counts, as it does for those who
-/// receive it; but whoever says twice who it is must say the truth both times.
+/// A scanned text. None of the fields is there twice: of two, the server could take one and a
+/// receiver the other.
 pub(super) struct Message<'a> {
     pub(super) text: &'a str,
     values: [Option<Value>; FIELDS.len()],
     claims_another: bool,
+    repeated: Option<Field>,
 }
 
 impl Field {
@@ -85,10 +86,14 @@ impl Field {
 impl<'a> Message<'a> {
     /// `own` is the peer id that this connection has registered.
     pub(super) fn scan(text: &'a str, own: Option<&str>) -> Result<Message<'a>, Fault> {
-        let mut message = Message { text, values: [None; FIELDS.len()], claims_another: false };
+        let values = [None; FIELDS.len()];
+        let mut message = Message { text, values, claims_another: false, repeated: None };
         let mut scanner = Scanner::of_str(text).map_err(|_| Fault::NotJson)?;
         match message.walk(&mut scanner, own) {
-            Ok(()) => Ok(message),
+            Ok(()) => match message.repeated {
+                Some(field) => Err(Fault::Bad(field, "stands twice")),
+                None => Ok(message),
+            },
             // The value itself was correct; so has to be what follows it.
             Err(json::Error::NotAnObject) if scanner.end().is_ok() => Err(Fault::NotAnObject),
             Err(_) => Err(Fault::NotJson),
@@ -101,7 +106,9 @@ impl<'a> Message<'a> {
         while let Some(key) = scanner.next_key(&mut object)? {
             let value = scanner.value()?;
             let Some(&(_, field)) = FIELDS.iter().find(|(name, _)| key.is(bytes, name)) else { continue };
-            self.values[field as usize] = Some(value);
+            if self.values[field as usize].replace(value).is_some() {
+                self.repeated = Some(field);
+            }
             if let (Field::FromPeerId | Field::Sender, Some(own)) = (field, own) {
                 self.claims_another |= !self.is(value, own);
             }
@@ -190,12 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_read_by_their_decoded_names_and_the_last_of_each_counts() {
-        let text =
-            r#"{"t\u0079pe":"offer","type":"answ\u0065r","target":"a","target":"b","x":{"target":"c"}}"#;
+    fn fields_are_read_by_their_decoded_names_and_none_stands_twice() {
+        let text = r#"{"t\u0079pe":"answ\u0065r","target":"b","x":{"target":"c"},"x":1}"#;
         let message = scan(text).expect("an object");
         assert_eq!(message.message_type(), Ok(Some(MessageType::Answer)));
         assert_eq!(message.required(Field::Target).as_deref(), Ok("b"));
+        let twice = r#"{"type":"answer","target":"a","t\u0061rget":"a"}"#;
+        assert_eq!(scan(twice).err(), Some(Fault::Bad(Field::Target, "stands twice")));
     }
 
     #[test]
@@ -231,13 +239,12 @@ mod tests {
         let fields = [Field::Sender, Field::FromPeerId];
         for text in [
             r#"{"sender":"other"}"#,
-            r#"{"sender":"other","sender":"me"}"#,
             r#"{"sender":"me","from_peer_id":"other"}"#,
             r#"{"sender":null}"#,
             r#"{"sender":""}"#,
             r#"{"sender":["me"]}"#,
             r#"{"sender":"\ud800"}"#,
-            r#"{"s\u0065nder":"other","sender":"me"}"#,
+            r#"{"s\u0065nder":"other"}"#,
         ] {
             assert_eq!(scan(text).expect("an object").says_its_sender(&fields), Err(Fault::AnotherSender));
         }

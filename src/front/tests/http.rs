@@ -236,7 +236,7 @@ fn an_exchange_in_which_nothing_moves_is_cut() {
     let mut shard = Shard::with(settings, Vec::new());
     let slot = shard.open(ECHO);
     shard.send(slot, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nla");
-    shard.until(slot, |c| c.was_reset);
+    shard.until(slot, |c| c.ended);
 }
 
 #[test]

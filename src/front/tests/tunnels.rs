@@ -168,7 +168,7 @@ fn a_connection_above_the_limit_gets_a_503() {
 }
 
 #[test]
-fn stopping_resets_what_is_under_way_and_lets_companions_end() {
+fn stopping_cuts_what_is_under_way_and_lets_companions_end() {
     let ended = Arc::new(AtomicBool::new(false));
     let seen = ended.clone();
     let companion: Companion = Box::new(move |stop| {
@@ -184,7 +184,7 @@ fn stopping_resets_what_is_under_way_and_lets_companions_end() {
     shard.until(slot, |c| c.received.ends_with(b"ha"));
     shard.enter(Phase::Draining);
     shard.stop();
-    shard.until(slot, |c| c.was_reset);
+    shard.until(slot, |c| c.ended);
     assert!(ended.load(Ordering::Acquire));
 }
 
@@ -220,6 +220,11 @@ fn a_stream_ends_with_exactly_one_last_step() {
     assert_fit_for_libraries(&dropped);
     drop(dropped);
     assert_eq!(steps(&outbound), ["reset"]);
+
+    let (mut answered, outbound) = stream(8);
+    assert!(matches!(Pin::new(&mut answered).poll_write(cx, b"answer"), Poll::Ready(Ok(6))));
+    drop(answered);
+    assert_eq!(steps(&outbound), ["answer", "end", "gone"]);
 
     let (mut shut_down, outbound) = stream(8);
     assert!(Pin::new(&mut shut_down).poll_shutdown(cx).is_ready());

@@ -2,29 +2,40 @@
 //!
 //! Owns the start and stop of a server, a codec of the 0xAA frame written from the document, all
 //! payload forms, a client over WebSocket (tokio-tungstenite) and over plain TCP, a raw WebSocket
-//! for what no library would send, an HTTP/1.1 client, a client of JSON texts, one of `devices`, and
-//! Socket.IO spoken by hand. Every wait has a deadline. Knows nothing of the crate under test but
-//! the path of its binary.
+//! for what no library would send, an HTTP/1.1 client, a client of JSON texts, one of `devices`, one
+//! of `rooms` with its HTTP API, one of `calls`, Socket.IO spoken by hand, tokens signed by keys of
+//! its own, and a server that publishes those keys. Every wait has a deadline. Knows nothing of the
+//! crate under test but the path of its binary.
 
 mod bystanders;
+mod call;
 mod client;
 mod device;
 mod form;
 mod frame;
 mod http;
+mod key_server;
 mod raw;
+mod request;
+mod room;
 mod server;
+mod signer;
 mod station;
 mod text;
 
 pub use bystanders::{Bystanders, across_shards, on_one_shard};
+pub use call::{Caller, Seat};
 pub use client::{Client, Event, Via};
 pub use device::{Device, assert_is_timestamp, ids_of, keys_of};
 pub use form::{Form, cbor_of, entries, flat_json, text_of, untagged};
 pub use frame::*;
 pub use http::Http;
+pub use key_server::KeyServer;
 pub use raw::{RawWs, opcode, ws_frame};
+pub use request::{ask, http_request, json_of, post_json};
+pub use room::{Identity, Meeting, Peer, Room, talk};
 pub use server::{Server, Setup, token_of, tool};
+pub use signer::{Signer, assert_signed_by, key_set, unix_seconds, unsealed};
 pub use station::{Station, Transport};
 pub use text::{Said, TextClient};
 

@@ -33,6 +33,7 @@ pub struct Setup {
     sections: Vec<String>,
     env: Vec<(&'static str, String)>,
     files: Vec<(&'static str, String)>,
+    args: Vec<String>,
     alone: bool,
 }
 
@@ -48,6 +49,7 @@ impl Setup {
             sections: Vec::new(),
             env: Vec::new(),
             files: Vec::new(),
+            args: Vec::new(),
             alone: false,
         }
     }
@@ -103,6 +105,12 @@ impl Setup {
         self
     }
 
+    /// Further arguments of `sigmux serve`.
+    pub fn args(mut self, args: &[&str]) -> Setup {
+        self.args.extend(args.iter().map(|it| (*it).to_owned()));
+        self
+    }
+
     /// For a test that would starve the others' clocks: no other server runs beside this one.
     pub fn alone(mut self) -> Setup {
         self.alone = true;
@@ -126,7 +134,7 @@ impl Setup {
 
     pub async fn start(&self) -> Server {
         let permits = if self.alone { SERVERS_MAX } else { 1 };
-        Server::from_file(&self.toml(), &self.env, &self.files, permits).await
+        Server::from_file(&self.toml(), &self.env, &self.files, &self.args, permits).await
     }
 }
 
@@ -175,13 +183,14 @@ impl Server {
     /// # Panics
     /// With what it wrote on stderr, when it ends before that.
     pub async fn start(toml: &str, env: &[(&'static str, String)]) -> Server {
-        Server::from_file(toml, env, &[], 1).await
+        Server::from_file(toml, env, &[], &[], 1).await
     }
 
     async fn from_file(
         toml: &str,
         env: &[(&'static str, String)],
         files: &[(&'static str, String)],
+        args: &[String],
         permits: u32,
     ) -> Server {
         let permit = ROOM.clone().acquire_many_owned(permits).await.expect("never closed");
@@ -191,14 +200,14 @@ impl Server {
         }
         let file = directory.path().join("sigmux.toml");
         std::fs::write(&file, toml).expect("the configuration is written");
-        Server::run(directory, Some(&file), None, env, permit).await
+        Server::run(directory, Some(&file), None, env, args, permit).await
     }
 
     /// Starts the binary without naming a file, in the folder `root`: as `cargo run` does.
     pub async fn start_in(root: &Path) -> Server {
         let permit = ROOM.clone().acquire_owned().await.expect("never closed");
         let directory = tempfile::tempdir().expect("a temporary directory");
-        Server::run(directory, None, Some(root), &[], permit).await
+        Server::run(directory, None, Some(root), &[], &[], permit).await
     }
 
     async fn run(
@@ -206,10 +215,11 @@ impl Server {
         file: Option<&Path>,
         root: Option<&Path>,
         env: &[(&'static str, String)],
+        args: &[String],
         permit: OwnedSemaphorePermit,
     ) -> Server {
         let mut command = clean_command(root.unwrap_or(directory.path()));
-        command.args(["serve", "--print-ports"]);
+        command.args(["serve", "--print-ports"]).args(args);
         if let Some(file) = file {
             command.arg("-c").arg(file);
         }

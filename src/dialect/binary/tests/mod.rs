@@ -409,7 +409,7 @@ impl Surroundings for InWorld<'_> {
 
     fn retire(&mut self) {}
 
-    fn ids(&self, realm: RealmId) -> Vec<Box<str>> {
+    fn ids(&self, realm: RealmId) -> Arc<[Box<str>]> {
         self.world.directory.ids(realm)
     }
 

@@ -30,8 +30,9 @@ fn events_have_the_deployed_order_of_keys_and_no_empty_ones() {
 }
 
 #[test]
-fn fields_are_strings_and_the_last_of_a_key_counts() {
-    let text = r#"{"call":5,"c\u0061ll":"a","extra":[{"call":"b"}],"kind":"X","kind":"ANSWER","session":null,"body":""}"#;
+fn fields_are_strings_and_none_stands_twice() {
+    let text =
+        r#"{"c\u0061ll":"a","extra":[{"call":"b"}],"extra":1,"kind":"ANSWER","session":null,"body":""}"#;
     let message = Message::parse(text).unwrap();
     assert_eq!((&*message.call, &*message.session, message.kind), ("a", "", Some(EventKind::Answer)));
     assert!(message.body.is_empty());
@@ -45,6 +46,7 @@ fn fields_are_strings_and_the_last_of_a_key_counts() {
         r#"{"call":"a"} x"#,
         r#"{"call":"a""#,
         r#"{"call":"a","call":5}"#,
+        r#"{"call":"a","c\u0061ll":"a"}"#,
         r#"{"body":{}}"#,
         r#"{"session":true}"#,
         r#"{"kind":["JOIN"]}"#,

@@ -254,7 +254,7 @@ impl Surroundings for Around {
         self.attends = false;
     }
 
-    fn ids(&self, _: RealmId) -> Vec<Box<str>> {
+    fn ids(&self, _: RealmId) -> std::sync::Arc<[Box<str>]> {
         unreachable!("calls have no ids")
     }
 

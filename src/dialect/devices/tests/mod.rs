@@ -277,7 +277,7 @@ impl Surroundings for InWorld<'_> {
         self.world.peers[self.me].attends = false;
     }
 
-    fn ids(&self, realm: RealmId) -> Vec<Box<str>> {
+    fn ids(&self, realm: RealmId) -> Arc<[Box<str>]> {
         self.world.directory.ids(realm)
     }
 

@@ -51,7 +51,7 @@ fn each_kind_of_bad_text_has_its_code_and_disturbs_nothing() {
         (r#"{"type":"Offer"}"#, "UNKNOWN_MESSAGE_TYPE"),
         (r#"{"type":"registered_auth"}"#, "UNKNOWN_MESSAGE_TYPE"),
         (r#"{"type":"peer_list","to_peer_id":"b"}"#, "UNKNOWN_MESSAGE_TYPE"),
-        (r#"{"type":"offer","type":"metadata_updated"}"#, "UNKNOWN_MESSAGE_TYPE"),
+        (r#"{"type":"offer","type":"metadata_updated"}"#, "INVALID_MESSAGE"),
         (r#"{"type":"mesh_connect","from_peer_id":"a"}"#, "UNKNOWN_MESSAGE_TYPE"),
     ] {
         world.say(a, text);

@@ -387,7 +387,7 @@ impl Surroundings for InWorld<'_> {
         unreachable!("rooms are in the directory");
     }
 
-    fn ids(&self, _: RealmId) -> Vec<Box<str>> {
+    fn ids(&self, _: RealmId) -> std::sync::Arc<[Box<str>]> {
         unreachable!("rooms are closed")
     }
 
