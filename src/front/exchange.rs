@@ -180,6 +180,8 @@ impl Site {
         if !has_one_host(&request) {
             return Err(refusal(StatusCode::BAD_REQUEST, "Exactly one Host header is needed.\n"));
         }
+        // By it a service tells the requests of one connection from those of others.
+        request.extensions_mut().insert(peer);
         if request.body().is_end_stream() {
             let Ok(response) = door.routes.call(request).await;
             return Ok(Answer::Plain(response));

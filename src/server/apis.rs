@@ -98,7 +98,8 @@ fn draining(surroundings: &Surroundings<'_>) -> Arc<dyn Fn() -> bool + Send + Sy
     Arc::new(move || shared.draining.load(std::sync::atomic::Ordering::Relaxed))
 }
 
-fn random() -> Arc<dyn Fn() -> u128 + Send + Sync> {
+/// Numbers from the kernel, for any thread.
+pub(super) fn random() -> Arc<dyn Fn() -> u128 + Send + Sync> {
     let entropy = Mutex::new(KernelEntropy::new());
     Arc::new(move || entropy.lock().next_u128())
 }

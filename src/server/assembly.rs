@@ -318,6 +318,7 @@ fn broadcast_parts(
         departed: Arc::new(move |realm| shared.departures.note(realm)),
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
+        random: apis::random(),
         phase,
     }
 }

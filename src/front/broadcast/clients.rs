@@ -1,8 +1,7 @@
 //! The sockets: who is there, in which group, and how they come and go.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::Parts;
 use super::line::{Limits, Line};
 use super::payload::Payload;
 use super::service::Service;
+use super::sessions::Sessions;
 use crate::base::{NodeId, Now, PeerKey, Slab};
 use crate::dialect::MessageLabel;
 use crate::dialect::broadcast::{self, DIALECT, Settings};
@@ -33,17 +33,11 @@ const LINGER: Duration = Duration::from_secs(10);
 /// The same while the server drains: long enough for a client to fetch the packet that tells it.
 const LINGER_DRAINING: Duration = Duration::from_secs(1);
 
-/// Sessions that may exist for each client that may join: some are about to join, or have left.
-const SESSIONS_PER_CLIENT: usize = 2;
-
 pub(super) struct Clients {
     pub(super) parts: Parts,
     pub(super) state: Mutex<State>,
-    /// Those that were opened by polling, for the WebSocket that may follow. A lock of its own,
-    /// under which no line is dropped.
-    sessions: Mutex<HashMap<Sid, Weak<Line>>>,
-    /// All sessions of the library.
-    pub(super) alive: Arc<AtomicUsize>,
+    /// All of the library's, whether a socket has joined in them or not.
+    pub(super) sessions: Arc<Sessions>,
     service: OnceLock<Service>,
     /// On which all of this runs.
     thread: OnceLock<ThreadId>,
@@ -71,10 +65,9 @@ pub(super) struct Client {
 impl Clients {
     pub(super) fn new(parts: Parts) -> Clients {
         Clients {
+            sessions: Sessions::new(parts.settings.clients_max),
             parts,
             state: Mutex::default(),
-            sessions: Mutex::default(),
-            alive: Arc::default(),
             service: OnceLock::new(),
             thread: OnceLock::new(),
         }
@@ -109,24 +102,11 @@ impl Clients {
         self.state.lock().clients.len()
     }
 
-    pub(super) fn has_room_for_a_session(&self) -> bool {
-        let sessions_max = self.settings().clients_max.saturating_mul(SESSIONS_PER_CLIENT);
-        self.alive.load(Ordering::Relaxed) < sessions_max
-    }
-
-    /// Remembers a session that was opened by polling.
-    pub(super) fn add_session(&self, sid: Sid, line: &Arc<Line>) {
-        self.sessions.lock().insert(sid, Arc::downgrade(line));
-    }
-
-    /// The line of a session that was opened by polling.
-    pub(super) fn session(&self, sid: Sid) -> Option<Arc<Line>> {
-        let mut sessions = self.sessions.lock();
-        // Those of sessions that are over, once in a while: a pass costs as much as it may remove.
-        if sessions.len() > 2 * self.alive.load(Ordering::Relaxed) + 16 {
-            sessions.retain(|_, line| line.strong_count() > 0);
+    /// A session has been opened, for which another one may have to go.
+    pub(super) fn make_way(&self) {
+        if let Some(eldest) = self.sessions.gives_way() {
+            self.end_session(&eldest);
         }
-        sessions.get(&sid).and_then(Weak::upgrade)
     }
 
     /// Whether a socket may join.
@@ -159,6 +139,7 @@ impl Clients {
         let realm = self.settings().realm;
         self.parts.directory.join(realm, sid.as_str(), key, DIALECT, OnDuplicate::Reject).ok()?;
         self.announce(&state, &group, "peer_joined", sid, broadcast::PEER_JOINED);
+        self.sessions.set_joined(&line, true);
         let client = Client {
             socket: socket.clone(),
             line,
@@ -203,6 +184,7 @@ impl Clients {
         }
         self.announce(&state, &client.group, "peer_left", sid, broadcast::PEER_LEFT);
         drop(state);
+        self.sessions.set_joined(&client.line, false);
 
         let milliseconds = now.mono_us.saturating_sub(client.joined.mono_us) / 1000;
         let metrics = self.metrics();
@@ -227,7 +209,7 @@ impl Clients {
         ];
         self.publish("client_disconnected", sid, now, details);
         if matches!(reason, DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect) {
-            self.linger(sid, &client.line);
+            self.linger(&client.line);
         }
     }
 
@@ -236,11 +218,14 @@ impl Clients {
             let state = self.state.lock();
             state.clients.iter().map(|(_, _, c)| (c.socket.clone(), c.line.clone())).collect()
         };
+        // Those that are about to join have a moment to be told in words that they may not.
+        for line in self.sessions.unjoined() {
+            self.linger(&line);
+        }
         for (socket, line) in all {
-            let sid = socket.id;
             // It comes back through `leave`, and fails only where the library's queue is full.
             if socket.disconnect().is_err() {
-                self.end_session(sid, &line);
+                self.end_session(&line);
             }
         }
     }
@@ -282,22 +267,24 @@ impl Clients {
         admitted.is_ok()
     }
 
-    /// Ends a session in good order unless it joins again.
-    fn linger(self: &Arc<Self>, sid: Sid, line: &Arc<Line>) {
+    /// Ends a session in good order unless it joins, or joins again.
+    fn linger(self: &Arc<Self>, line: &Arc<Line>) {
         let (clients, line) = (Arc::downgrade(self), Arc::downgrade(line));
         let linger = if self.is_draining() { LINGER_DRAINING } else { LINGER };
         tokio::spawn(async move {
             tokio::time::sleep(linger).await;
             let (Some(clients), Some(line)) = (clients.upgrade(), line.upgrade()) else { return };
-            if clients.state.lock().of(sid).is_none() {
-                clients.end_session(sid, &line);
+            if !clients.sessions.has_joined(&line) {
+                clients.end_session(&line);
             }
         });
     }
 
-    pub(super) fn end_session(&self, sid: Sid, line: &Line) {
+    pub(super) fn end_session(&self, line: &Line) {
         line.end();
-        self.close_polling(sid);
+        if let Some(sid) = self.sessions.polling_sid(line) {
+            self.close_polling(sid);
+        }
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, FromMessageParts, MessageHandler, Value};
-use socketioxide::socket::{DisconnectReason, Sid, Socket};
+use socketioxide::socket::{DisconnectReason, Socket};
 
 use super::clients::Clients;
 use super::line::Line;
@@ -55,7 +55,7 @@ impl ConnectHandler<LocalAdapter, InPlace> for Handler {
             }
         };
         if joined.is_none() {
-            clients.end_session(socket.id, &line);
+            clients.end_session(&line);
             return;
         }
         socket.on("signal", self.clone());
@@ -149,11 +149,6 @@ fn auth_room(auth: &str) -> Result<String, &'static str> {
 }
 
 const BAD_ROOM: &str = "room has to be a string";
-
-/// The session that a request belongs to, by the library's own reading of its query.
-pub(super) fn sid(query: &str) -> Option<Result<Sid, ()>> {
-    query.split('&').find_map(|pair| pair.strip_prefix("sid=")).map(|sid| sid.parse().map_err(|_| ()))
-}
 
 #[cfg(test)]
 mod tests {

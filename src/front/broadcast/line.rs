@@ -12,12 +12,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::sessions::Sessions;
 use crate::base::Now;
 use crate::dialect::Rate;
 
@@ -30,7 +30,9 @@ const OVER_LIMIT_MAX: Duration = Duration::from_secs(5);
 /// What is kept beside a session; it lives as long as the library's own record of it.
 pub(super) struct Line {
     state: Mutex<State>,
-    alive: Arc<AtomicUsize>,
+    /// Its own among all sessions.
+    number: u64,
+    sessions: Arc<Sessions>,
 }
 
 /// Bounds of what waits.
@@ -75,10 +77,13 @@ pub(super) enum Stream {
 }
 
 impl Line {
-    /// `alive` counts lines for as long as they exist.
-    pub(super) fn new(alive: &Arc<AtomicUsize>) -> Arc<Line> {
-        alive.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Line { state: Mutex::default(), alive: alive.clone() })
+    /// Of a session that is known there by this number, until the line is dropped.
+    pub(super) fn new(number: u64, sessions: Arc<Sessions>) -> Arc<Line> {
+        Arc::new(Line { state: Mutex::default(), number, sessions })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Counts one message, or one attempt to join, of the client; false when it comes too soon.
@@ -209,7 +214,7 @@ impl State {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.alive.fetch_sub(1, Ordering::Relaxed);
+        self.sessions.forget(self.number);
     }
 }
 
@@ -224,7 +229,7 @@ mod tests {
     }
 
     fn line() -> Arc<Line> {
-        Line::new(&Arc::default())
+        Sessions::new(1).open(None).expect("room")
     }
 
     fn admit(line: &Line, bytes: usize, now: Now) -> Result<(), Over> {
@@ -273,15 +278,6 @@ mod tests {
         let own = (0..1000).take_while(|_| line.admit_own(1, LIMITS).is_ok()).count();
         assert_eq!(own, LIMITS.messages_max + OWN_MESSAGES_MAX - 1);
         assert_eq!(line.admit_own(1, LIMITS), Err(Over::Stuck));
-    }
-
-    #[test]
-    fn lines_are_counted_while_they_live() {
-        let alive = Arc::default();
-        let (a, b) = (Line::new(&alive), Line::new(&alive));
-        assert_eq!(alive.load(Ordering::Relaxed), 2);
-        drop((a, b));
-        assert_eq!(alive.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Owns the sockets, their groups, and what may wait for each of them. Invariants: who is in the
-//! directory has a live socket here; a message is taken by the library or its sender is told; nothing
+//! directory has a live socket here; a session belongs to whoever opened it, and a socket's id, which
+//! others know, opens nothing; a message is taken by the library or its sender is told; nothing
 //! is asked of the library while a client's limits say no. Everything runs on the front's thread,
 //! which is the only writer of its metrics. Knows no tunnel and no shard; the words of the protocol
 //! are the dialect's.
@@ -19,6 +20,7 @@ mod handlers;
 mod line;
 mod payload;
 mod service;
+mod sessions;
 mod signals;
 mod stream;
 
@@ -57,6 +59,8 @@ pub struct Parts {
     /// The front's own, which nobody else writes.
     pub metrics: Arc<ShardMetrics>,
     pub clock: Clock,
+    /// Not to be guessed: whoever knows such a number of a session has the session.
+    pub random: Arc<dyn Fn() -> u128 + std::marker::Send + Sync>,
     pub phase: watch::Receiver<Phase>,
 }
 
@@ -73,7 +77,8 @@ impl Broadcast {
         Broadcast { clients }
     }
 
-    /// Answers what [`is_path`] says, and `/`. The same for all listeners.
+    /// Answers what [`is_path`] says, and `/`. The same for all listeners. A request that carries the
+    /// [`PeerKey`] of its connection as an extension counts towards what one connection may open.
     pub fn router(&self) -> Router {
         service::router(self.clients.clone())
     }
@@ -91,7 +96,8 @@ impl Broadcast {
         self.clients.bounced(to, reference, cause);
     }
 
-    /// Tells every client to go, because the server does. Their transports are ended a moment later.
+    /// Tells every client to go, because the server does. All transports are ended a moment later,
+    /// also of those that have not joined.
     pub fn disconnect_all(&self) {
         self.clients.disconnect_all();
     }

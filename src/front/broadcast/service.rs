@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use hyper::body::Body as _;
@@ -21,9 +21,11 @@ use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo};
 
 use super::clients::Clients;
-use super::handlers::{Handler, Opened, sid};
+use super::handlers::{Handler, Opened};
 use super::line::{Line, OWN_MESSAGES_MAX};
+use super::sessions::Secret;
 use super::stream::{Patience, Watched, is_packet};
+use crate::base::PeerKey;
 use crate::wire::websocket;
 
 /// Where Socket.IO is, with and without the slash that clients add by default.
@@ -38,14 +40,14 @@ pub fn is_path(path: &str) -> bool {
 /// Whether a request goes on with a session, so that it is to be answered also while the server
 /// drains: its client has to be told.
 pub fn is_of_session(path: &str, query: Option<&str>) -> bool {
-    is_path(path) && query.and_then(sid).is_some()
+    is_path(path) && query.is_some_and(|query| first(query, "sid=").is_some())
 }
 
 /// The library, for requests and for WebSockets.
 pub(super) type Service = SocketIoService<Nowhere>;
 
-/// A session that has not joined by then is closed.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A session that has not joined by then is closed. Clients do so as soon as they know it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// From the handshake of an upgrade's WebSocket to its last step.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -124,43 +126,78 @@ fn preflight(request: &HeaderMap) -> Response {
 
 async fn exchange(clients: &Arc<Clients>, mut request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default();
-    let sid = sid(query);
-    let asks_for =
-        |transport| query.split('&').any(|pair| pair.strip_prefix("transport=") == Some(transport));
-    let (polls, is_version_4) = (asks_for("polling"), query.split('&').any(|pair| pair == "EIO=4"));
-    if asks_for("websocket") && is_version_4 && websocket::is_upgrade(&view(&request)) {
-        return match sid {
-            None => open_websocket(clients, request, None),
-            Some(Ok(sid)) => open_websocket(clients, request, Some(sid)),
-            Some(Err(())) => unknown_session(),
-        };
+    let asks_for_websocket = first(query, "transport=") == Some("websocket")
+        && first(query, "EIO=") == Some("4")
+        && websocket::is_upgrade(&view(&request));
+    // What the library gets is an id of its own, which none from outside can be.
+    let session = match first(query, "sid=") {
+        None => None,
+        Some(secret) => {
+            let secret = secret.parse().ok();
+            let Some((sid, line)) = secret.and_then(|secret| clients.sessions.find(secret)) else {
+                return unknown_session();
+            };
+            let Some(uri) = with_sid(request.uri(), sid) else { return unknown_session() };
+            *request.uri_mut() = uri;
+            Some((sid, line))
+        }
+    };
+    if asks_for_websocket {
+        return open_websocket(clients, request, session);
     }
     // The library would take a WebSocket that it does not get, also without an `Upgrade`.
     request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
-    match sid {
-        None if polls => open_polling(clients, request).await,
-        Some(Ok(sid)) if polls && request.method() == Method::GET => poll(clients, sid, request).await,
-        _ => clients.ask(request).await,
+    match session {
+        None => open_polling(clients, request).await,
+        Some((_, line)) if request.method() == Method::GET => poll(clients, &line, request).await,
+        Some(_) => clients.ask(request).await,
     }
 }
 
+/// The value that the library reads from a query: it takes the first of several, and undoes no
+/// escapes.
+fn first<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name))
+}
+
+/// The same with this value in place of the one that [`first`] finds.
+fn with_sid(uri: &Uri, sid: Sid) -> Option<Uri> {
+    let mut is_first = true;
+    let pairs: Vec<_> = uri.query()?.split('&').collect();
+    let pairs = pairs.into_iter().filter_map(|pair| match pair.starts_with("sid=") {
+        false => Some(pair.to_owned()),
+        true => std::mem::take(&mut is_first).then(|| format!("sid={sid}")),
+    });
+    let query = pairs.collect::<Vec<_>>().join("&");
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(format!("{}?{query}", uri.path()).parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// Whatever the library makes of it: a session that nobody counts is never opened.
 async fn open_polling(clients: &Arc<Clients>, mut request: Request) -> Response {
-    if !clients.has_room_for_a_session() {
-        return too_many();
-    }
-    let line = Line::new(&clients.alive);
+    let Some(line) = clients.sessions.open(opener(&request)) else { return too_many() };
     request.extensions_mut().insert(Opened(line.clone()));
-    let (head, body) = clients.ask(request).await.into_parts();
+    let (mut head, body) = clients.ask(request).await.into_parts();
     // Nothing of the library's own making is longer.
     let Ok(body) = axum::body::to_bytes(body, OPENING_BYTES_MAX).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    if head.status == StatusCode::OK
-        && let Some(sid) = opened_sid(&body)
-    {
-        clients.add_session(sid, &line);
+    if head.status != StatusCode::OK {
+        return Response::from_parts(head, Body::from(body));
     }
-    Response::from_parts(head, Body::from(body))
+    let Some(sid) = opened_sid(&body) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let secret = Secret::new((clients.parts.random)());
+    let packet = String::from_utf8_lossy(&body).replacen(sid.as_str(), &secret.to_string(), 1);
+    clients.sessions.set_secret(&line, secret, sid);
+    clients.make_way();
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(packet.len()));
+    Response::from_parts(head, Body::from(packet))
+}
+
+/// The connection of a request that opens a session.
+fn opener(request: &Request) -> Option<PeerKey> {
+    request.extensions().get().copied()
 }
 
 /// The id in an opening packet, `0{"sid":"…",…}`.
@@ -173,8 +210,7 @@ fn opened_sid(packet: &[u8]) -> Option<Sid> {
     opening.sid.parse().ok()
 }
 
-async fn poll(clients: &Arc<Clients>, sid: Sid, request: Request) -> Response {
-    let Some(line) = clients.session(sid) else { return clients.ask(request).await };
+async fn poll(clients: &Arc<Clients>, line: &Line, request: Request) -> Response {
     let (head, mut body) = clients.ask(request).await.into_parts();
     // A polling body is one piece.
     let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
@@ -189,7 +225,11 @@ async fn poll(clients: &Arc<Clients>, sid: Sid, request: Request) -> Response {
 }
 
 /// Accepts a WebSocket and gives it to the library, watched.
-fn open_websocket(clients: &Arc<Clients>, mut request: Request, sid: Option<Sid>) -> Response {
+fn open_websocket(
+    clients: &Arc<Clients>,
+    mut request: Request,
+    session: Option<(Sid, Arc<Line>)>,
+) -> Response {
     let seen = view(&request);
     let accept = match websocket::check(&seen) {
         Ok(accept) => accept,
@@ -200,17 +240,17 @@ fn open_websocket(clients: &Arc<Clients>, mut request: Request, sid: Option<Sid>
         }
     };
     let protocol = seen.first_protocol().and_then(|protocol| HeaderValue::from_str(protocol).ok());
-    let line = match sid {
-        None if !clients.has_room_for_a_session() => return too_many(),
-        None => Line::new(&clients.alive),
-        Some(sid) => match clients.session(sid) {
-            Some(line) => line,
-            None => return unknown_session(),
+    let (sid, line) = match session {
+        Some((sid, line)) => (Some(sid), line),
+        None => match clients.sessions.open(opener(&request)) {
+            Some(line) => (None, line),
+            None => return too_many(),
         },
     };
     if !line.open_stream() {
         return refused("{\"code\":\"3\",\"message\":\"Bad request\"}");
     }
+    clients.make_way();
     let upgrade = hyper::upgrade::on(&mut request);
     let (mut head, _) = request.into_parts();
     head.extensions.insert(Opened(line.clone()));

@@ -58,6 +58,9 @@ impl Server {
 /// One session. Answers pings by itself.
 pub(super) struct Client<'a> {
     server: &'a Server,
+    /// What its requests belong to; nobody else's business.
+    pub(super) session: String,
+    /// What others know it by. Empty until it has joined.
     pub(super) sid: String,
     transport: Transport,
     unread: VecDeque<String>,
@@ -74,8 +77,11 @@ impl<'a> Client<'a> {
         let target = format!("/socket.io/?EIO=4&transport=polling{query}");
         let reply = server.ask("GET", &target, "", "").await;
         assert_eq!(reply.status, 200, "{}", reply.body);
-        let sid = sid_of(&reply.body);
-        Client { server, sid, transport: Transport::Polling, unread: VecDeque::new() }
+        let length = reply.header("content-length").and_then(|length| length.parse().ok());
+        assert_eq!(length, Some(reply.body.len()));
+        let session = sid_of(&reply.body);
+        let (sid, unread) = (String::new(), VecDeque::new());
+        Client { server, session, sid, transport: Transport::Polling, unread }
     }
 
     /// A polling session that has joined.
@@ -87,24 +93,29 @@ impl<'a> Client<'a> {
 
     /// A session that has joined over a WebSocket that holds so many bytes.
     pub(super) async fn websocket(server: &'a Server, query: &str, bytes: usize) -> Client<'a> {
-        let mut socket = open_websocket(server, query, bytes).await;
-        let opening = socket.next().await.expect("an opening packet").expect("an opening packet");
-        let sid = sid_of(opening.to_text().expect("text"));
-        let transport = Transport::WebSocket(Box::new(socket));
-        let mut client = Client { server, sid, transport, unread: VecDeque::new() };
+        let mut client = Client::open_websocket(server, query, bytes).await;
         client.join("").await;
         client
+    }
+
+    /// A session over such a WebSocket that has not joined.
+    pub(super) async fn open_websocket(server: &'a Server, query: &str, bytes: usize) -> Client<'a> {
+        let mut socket = open_websocket(server, query, bytes).await;
+        let opening = socket.next().await.expect("an opening packet").expect("an opening packet");
+        let session = sid_of(opening.to_text().expect("text"));
+        let transport = Transport::WebSocket(Box::new(socket));
+        Client { server, session, sid: String::new(), transport, unread: VecDeque::new() }
     }
 
     pub(super) async fn join(&mut self, auth: &str) {
         self.send(&format!("40{auth}")).await;
         let joined = self.packet("40").await;
-        assert!(joined.contains(&self.sid), "{joined}");
+        self.sid = sid_of(&format!("0{joined}"));
     }
 
     /// Goes on over a WebSocket.
     pub(super) async fn upgrade(&mut self) {
-        let query = format!("&sid={}", self.sid);
+        let query = format!("&sid={}", self.session);
         let mut socket = open_websocket(self.server, &query, CONNECTION_BYTES).await;
         socket.send(Message::text("2probe")).await.expect("a WebSocket");
         let answer = socket.next().await.expect("an answer").expect("an answer");
@@ -142,7 +153,7 @@ impl<'a> Client<'a> {
     }
 
     pub(super) fn target(&self) -> String {
-        format!("/socket.io/?EIO=4&transport=polling&sid={}", self.sid)
+        polling_target(&self.session)
     }
 
     pub(super) async fn emit(&mut self, event: &str, json: &str) {
@@ -240,6 +251,10 @@ pub(super) async fn open_websocket(
     assert_eq!(reply.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     let role = tokio_tungstenite::tungstenite::protocol::Role::Client;
     WebSocketStream::from_raw_socket(connection, role, None).await
+}
+
+pub(super) fn polling_target(session: &str) -> String {
+    format!("/socket.io/?EIO=4&transport=polling&sid={session}")
 }
 
 fn sid_of(opening: &str) -> String {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::super::sessions::UNJOINED_PER_CONNECTION_MAX;
 use super::client::Client;
 use super::{Server, settings, until};
 use crate::dialect::broadcast::Settings;
@@ -28,6 +29,40 @@ async fn more_clients_than_the_limit_are_refused_in_words() {
     first.send("1").await;
     until("the first has left", || server.broadcast.clients() == 0).await;
     second.join("").await;
+}
+
+#[tokio::test]
+async fn one_connection_cannot_take_the_sessions_of_all() {
+    let server = Server::with(Settings { clients_max: 1000, ..settings() });
+    let mut greedy = server.connect(ROOMY);
+    let open = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n";
+    let last = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    greedy.write_all(format!("{}{last}", open.repeat(1000)).as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    greedy.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.matches("\"sid\"").count(), UNJOINED_PER_CONNECTION_MAX);
+    assert_eq!(answers.matches("HTTP/1.1 503").count(), 1000 - UNJOINED_PER_CONNECTION_MAX);
+    // Nobody else notices.
+    let mut a = Client::polling(&server, "").await;
+    let _b = Client::websocket(&server, "", ROOMY).await;
+    a.expect("peer_joined").await;
+}
+
+#[tokio::test]
+async fn who_has_not_joined_for_longest_gives_way_and_who_has_joined_stays() {
+    let server = Server::with(Settings { clients_max: 1000, ..settings() });
+    let mut joined = Client::polling(&server, "").await;
+    let mut eldest = Client::open_websocket(&server, "", ROOMY).await;
+    let second = Client::open(&server, "").await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(Client::open(&server, "").await);
+    }
+    eldest.read_to_the_end().await;
+    while second.poll().await.status == 200 {}
+    // Who comes last is in time.
+    crowd.pop().unwrap().join("").await;
+    joined.expect("peer_joined").await;
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 
 mod client;
 mod limits;
+mod secrets;
 mod signals;
 mod transports;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -16,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::{Broadcast, Parts};
-use crate::base::{Now, PeerKey, RealmId};
+use crate::base::{NodeId, Now, PeerKey, RealmId};
 use crate::dialect::OwnedDelivery;
 use crate::dialect::broadcast::Settings;
 use crate::front::Phase;
@@ -32,6 +34,7 @@ struct Server {
     phase: watch::Sender<Phase>,
     sent: Arc<Mutex<Vec<(PeerKey, OwnedDelivery)>>>,
     events: Arc<Mutex<Vec<Event>>>,
+    connections: AtomicU32,
 }
 
 fn settings() -> Settings {
@@ -71,16 +74,19 @@ impl Server {
             departed: Arc::new(|_| ()),
             metrics: metrics.clone(),
             clock: Arc::new(move || Now { mono_us: start.elapsed().as_micros() as u64, unix_ms: 1 }),
+            random: random(),
             phase: phase_seen,
         };
         let broadcast = Arc::new(Broadcast::new(parts));
-        Server { broadcast, directory, metrics, phase, sent, events }
+        Server { broadcast, directory, metrics, phase, sent, events, connections: AtomicU32::new(0) }
     }
 
     /// A connection that has room for so many bytes each way.
     fn connect(&self, bytes: usize) -> tokio::io::DuplexStream {
         let (client, server) = tokio::io::duplex(bytes);
-        tokio::spawn(serve(server, self.broadcast.router()));
+        let slot = self.connections.fetch_add(1, Ordering::Relaxed);
+        let peer = PeerKey { node: NodeId::shard(0), slot, generation: 0 };
+        tokio::spawn(serve(server, self.broadcast.router().layer(axum::Extension(peer))));
         client
     }
 
@@ -95,6 +101,16 @@ impl Server {
         };
         of_type.map(|event| (event.client_id.clone(), word(event))).collect()
     }
+}
+
+/// Different each time, which is all that a test needs.
+fn random() -> Arc<dyn Fn() -> u128 + std::marker::Send + Sync> {
+    let last = Mutex::new(0_u128);
+    Arc::new(move || {
+        let mut last = last.lock();
+        *last = last.wrapping_add(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+        *last
+    })
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: axum::Router) {

@@ -85,7 +85,7 @@ async fn an_upgrade_loses_and_reorders_nothing() {
     }
     // The polling of the same session is over, and so are further WebSockets.
     assert_eq!(a.poll().await.status, 400);
-    assert_eq!(handshake(&server, &format!("&sid={}", a.sid), ROOMY).await.0.status, 400);
+    assert_eq!(handshake(&server, &format!("&sid={}", a.session), ROOMY).await.0.status, 400);
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn an_upgrade_that_is_given_up_ends_its_session() {
     let mut a = Client::polling(&server, "").await;
     let mut b = Client::polling(&server, "").await;
     a.expect("peer_joined").await;
-    let mut socket = open_websocket(&server, &format!("&sid={}", a.sid), ROOMY).await;
+    let mut socket = open_websocket(&server, &format!("&sid={}", a.session), ROOMY).await;
     socket.send(Message::text("2probe")).await.unwrap();
     assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("3probe"));
     drop(socket);
