@@ -401,6 +401,22 @@ async fn a_connection_that_says_nothing_is_closed_in_time() {
     assert!(Http::open(server.main()).await.until_end().await.is_empty());
 }
 
+/// Which dialect is meant at `/ws` need not be said for that.
+#[tokio::test]
+async fn a_silent_client_at_ws_is_closed_in_the_words_of_calls() {
+    let server = impatient(all()).section("[calls]\nws_handshake_timeout = '500ms'").start().await;
+    let waits_at = async |path: &str| {
+        let mut client = TextClient::open_at(server.main(), path).await;
+        let started = Instant::now();
+        (client.closed().await, started.elapsed())
+    };
+    let ((at_ws, waited_at_ws), (elsewhere, waited_elsewhere)) = tokio::join!(waits_at("/ws"), waits_at("/"));
+    assert_eq!(at_ws, (1000, "handshake read failure".into()));
+    assert_eq!(elsewhere, (1008, "No message".into()));
+    assert!(waited_at_ws > Duration::from_millis(400), "{waited_at_ws:?}");
+    assert!(waited_elsewhere > Duration::from_millis(900), "{waited_elsewhere:?}");
+}
+
 /// Answering errors to it for ever would be a place for anyone to stay.
 #[tokio::test]
 async fn a_connection_that_stays_undecided_is_closed_in_time() {

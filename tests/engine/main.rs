@@ -4,6 +4,7 @@
 mod back_pressure;
 mod bad_input;
 mod batches;
+mod broadcast;
 mod calls;
 mod choice;
 mod cli;

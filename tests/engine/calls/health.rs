@@ -19,6 +19,25 @@ async fn healthz_is_200_on_a_healthy_service() {
     assert_eq!(ask(server.addr("health"), "GET", "/call/demo", &[], None).await.status, 404);
 }
 
+/// A caller that does not answer its Close keeps the drain going meanwhile.
+#[tokio::test]
+async fn a_draining_server_says_that_it_is_unhealthy() {
+    let setup = alone().server("drain_seconds", "'3s'").server("close_seconds", "'3s'");
+    let mut server = setup.listener("health", &["calls-health"]).start().await;
+    let seat = Seat::take(server.main(), "demo").await;
+    let mut keeps_it_going = RawWs::open(server.main()).await;
+    let join = ws_frame(opcode::FIN | opcode::TEXT, seat.join().to_string().as_bytes());
+    keeps_it_going.send(&join).await;
+    assert_eq!(keeps_it_going.next().await.expect("a welcome").0, opcode::FIN | opcode::TEXT);
+    assert_eq!(ask(server.addr("health"), "GET", "/healthz", &[], None).await.status, 200);
+
+    server.sigterm();
+    assert_eq!(keeps_it_going.close_frame().await, (1001, "Server shutting down".into()));
+    let response = ask(server.addr("health"), "GET", "/healthz", &[], None).await;
+    assert_eq!((response.status, response.text()), (500, "unhealthy\n"));
+    assert_eq!(server.exit().await.code(), Some(0));
+}
+
 /// What a reader of pprof's `profile.proto` looks at first.
 #[derive(Default, Debug)]
 struct Profile {

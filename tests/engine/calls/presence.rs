@@ -121,6 +121,22 @@ async fn a_client_that_answers_no_ping_is_closed_after_ws_read_timeout() {
     assert!(pings >= 2, "{pings} pings in {lasted:?}");
 }
 
+/// The seat itself would last far longer.
+#[tokio::test]
+async fn a_caller_that_falls_silent_is_closed_for_want_of_its_seat() {
+    let section = "[calls]\nseat_timeout = '60s'\nws_ping_interval = '300ms'\nws_read_timeout = '1s'";
+    let server = alone().section(section).start().await;
+    let seat = Seat::take(server.main(), "demo").await;
+    let mut raw = RawWs::open(server.main()).await;
+    raw.send(&ws_frame(opcode::FIN | opcode::TEXT, seat.join().to_string().as_bytes())).await;
+    let started = Instant::now();
+    assert_eq!(raw.next().await.expect("a welcome").0, opcode::FIN | opcode::TEXT);
+    assert_eq!(raw.next().await.expect("a ping").0, opcode::FIN | opcode::PING);
+    assert_eq!(raw.closed().await, (1000, "seat renewal failure".into()));
+    let lasted = started.elapsed();
+    assert!(lasted > Duration::from_millis(900) && lasted < Duration::from_secs(6), "{lasted:?}");
+}
+
 /// A silent socket beside it shows that more than the time is over.
 #[tokio::test]
 async fn a_client_that_answers_pings_is_not_closed() {

@@ -127,6 +127,16 @@ impl Station {
         self.send_packet(&format!("42[{},{json}]", json!(event))).await;
     }
 
+    /// Emits an event and asks for the acknowledgement of this number.
+    pub async fn emit_asking(&mut self, event: &str, json: &str, number: u32) {
+        self.send_packet(&format!("42{number}[{},{json}]", json!(event))).await;
+    }
+
+    /// The acknowledgement of this number comes next, without a value.
+    pub async fn is_acknowledged(&mut self, number: u32) {
+        assert_eq!(self.packet().await, format!("43{number}[]"));
+    }
+
     /// Emits a `signal` of this type.
     pub async fn signal(&mut self, kind: &str, to: Option<&str>, data: &Value) {
         let mut message = json!({"type": kind, "data": data});

@@ -187,29 +187,53 @@ async fn a_head_that_drips_is_cut_after_head_seconds() {
 /// A body that stops in the middle does not hold its connection for ever.
 #[tokio::test]
 async fn a_body_that_stops_in_the_middle_is_cut() {
-    let server = both().server("head_seconds", "'1s'").server("first_message_seconds", "'1s'").start().await;
+    let server = both().server("body_seconds", 1).start().await;
     let waiting = async |path: &str, head: &str| {
         let mut http = Http::open(server.main()).await;
         http.send(
             format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{head}").as_bytes(),
         )
         .await;
-        let (mut stream, mut got) = http.into_parts();
-        let end = async {
-            use tokio::io::AsyncReadExt;
-            while let Ok(1..) = stream.read_buf(&mut got).await {}
-        };
-        // Longer than any other wait, since a body may take a minute.
-        let cut = tokio::time::timeout(Duration::from_secs(90), end).await;
-        assert!(cut.is_ok(), "{path} waits for ever");
-        let answer = String::from_utf8_lossy(&got).into_owned();
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert_eq!(status_at_the_end(&mut http).await, 408, "{path}");
     };
     tokio::join!(
         waiting("/signal", "Content-Length: 100\r\n\r\n{\"kind\":"),
         waiting("/signal", "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"kin"),
         waiting("/delete-peer", "Content-Length: 100\r\n\r\n{\"peer_id\":"),
     );
+    still_serves(&server).await;
+}
+
+/// A body that keeps coming, byte by byte, is no way to stay either.
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_answered_408() {
+    let server = both().server("body_seconds", 1).start().await;
+    let drips = async |path: &str| {
+        let (mut stream, mut got) = Http::open(server.main()).await.into_parts();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+        );
+        let started = Instant::now();
+        within("the server cuts it", async {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            stream.write_all(head.as_bytes()).await.expect("it is open");
+            let mut drip = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                tokio::select! {
+                    read = stream.read_buf(&mut got) => if matches!(read, Ok(0) | Err(_)) { return },
+                    _ = drip.tick() => {
+                        // A failed write shows in the next read.
+                        let _ = stream.write_all(b" ").await;
+                    }
+                }
+            }
+        })
+        .await;
+        let answer = String::from_utf8_lossy(&got);
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{path}: {answer}");
+        assert!(started.elapsed() > Duration::from_millis(900), "{path}: {:?}", started.elapsed());
+    };
+    tokio::join!(drips("/signal"), drips("/create-room"));
     still_serves(&server).await;
 }
 

@@ -159,6 +159,30 @@ async fn an_expired_room_takes_no_new_peers_and_keeps_those_that_are_connected()
     }
 }
 
+/// A peer that comes late hears why, and some seconds later there is nothing left to know it by.
+#[tokio::test]
+async fn an_expired_room_says_so_and_is_then_gone() {
+    let server = alone().section("[rooms]\nttl_seconds = 1").start().await;
+    let owner = Identity::sign_in(server.main()).await;
+    let room = owner.creates_room(server.main()).await;
+    let refusal = async |but: &str| {
+        until("another refusal", async || {
+            // Another socket each time: who is connected may stay.
+            let mut late = Peer::open(server.main()).await;
+            late.send(&room.registration("Late", &owner)).await;
+            let answer = late.json().await;
+            (answer["type"] == "error" && answer["reason"] != but).then_some(answer)
+        })
+        .await
+    };
+    let expired = refusal("").await;
+    let since = Instant::now();
+    assert_eq!((&expired["reason"], &expired["code"]), (&json!("Room expired"), &json!("ROOM_EXPIRED")));
+    let gone = refusal("Room expired").await;
+    assert_eq!((&gone["reason"], &gone["code"]), (&json!("Room not found"), &json!("ROOM_NOT_FOUND")));
+    assert!(since.elapsed() > Duration::from_secs(3), "forgotten after {:?}", since.elapsed());
+}
+
 #[tokio::test]
 async fn an_empty_room_waits_for_its_peers() {
     let meeting = super::meeting().await;

@@ -273,6 +273,33 @@ fn only_so_many_clients_are_registered_at_once() {
 }
 
 #[test]
+fn a_list_that_is_too_long_is_an_error() {
+    let mut world = World::new();
+    let me = world.client("me");
+    let elsewhere = key(1000);
+    // 128 characters in 500 bytes each.
+    let ids: Vec<String> = (1000..3100).map(|number| "😀".repeat(124) + &number.to_string()).collect();
+    let (some, rest) = ids.split_at(2000);
+    let join = |world: &mut World, id: &str| {
+        let joined = world.directory.join(REALM, id, elsewhere, OTHER_DIALECT, OnDuplicate::Reject);
+        assert!(joined.is_ok());
+    };
+    some.iter().for_each(|id| join(&mut world, id));
+    let list = world.ask(me, r#"{"type":"list"}"#);
+    assert!(list.len() <= 1 << 20, "{}", list.len());
+    assert_eq!(json(&list)["count"], some.len());
+
+    rest.iter().for_each(|id| join(&mut world, id));
+    assert_eq!(world.ask(me, r#"{"type":"list"}"#), error("Too many clients to list"));
+    // Nothing else has changed, and it passes.
+    assert_eq!((world.peers[me].closed, world.owner("me")), (None, Some(me)));
+    for id in rest {
+        world.directory.leave(REALM, id, elsewhere);
+    }
+    assert_eq!(json(&world.ask(me, r#"{"type":"list"}"#))["count"], some.len());
+}
+
+#[test]
 fn an_end_gives_the_id_up_and_tells_why_and_how_long() {
     let mut world = World::new();
     let me = world.client("me");
