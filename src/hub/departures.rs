@@ -35,19 +35,27 @@ impl Departures {
     }
 
     /// True for one caller, who tells everybody what the directory holds by then. Nobody is told
-    /// again before [`Departures::begin`]'s time, and not before all nodes are through: or those who
-    /// come last would never be told anything.
-    pub fn take(&self, now_us: u64) -> bool {
-        self.noted.load(Ordering::Relaxed)
-            && self.telling.load(Ordering::Acquire) == 0
-            && now_us >= self.not_before_us.load(Ordering::Acquire)
-            && self.noted.swap(false, Ordering::AcqRel)
+    /// again before [`Departures::wait_until`], and not before each of `nodes` is
+    /// [`Departures::told`]: or those who come last would never be told anything.
+    pub fn take(&self, now_us: u64, nodes: usize) -> bool {
+        // Claimed before anything else: more may be noted while the caller still builds its text,
+        // and a second one at that moment would have its nodes counted off twice.
+        if !self.noted.load(Ordering::Relaxed)
+            || self.telling.compare_exchange(0, nodes, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            return false;
+        }
+        let is_due =
+            now_us >= self.not_before_us.load(Ordering::Acquire) && self.noted.swap(false, Ordering::AcqRel);
+        if !is_due {
+            self.telling.store(0, Ordering::Release);
+        }
+        is_due
     }
 
-    /// `nodes` tell their peers from now on; each of them says when it is [`Departures::told`].
-    pub fn begin(&self, nodes: usize, not_before_us: u64) {
-        self.telling.store(nodes, Ordering::Release);
-        self.not_before_us.store(not_before_us, Ordering::Release);
+    /// To be called by the one who took them, before it is told itself.
+    pub fn wait_until(&self, us: u64) {
+        self.not_before_us.store(us, Ordering::Release);
     }
 
     pub fn told(&self) {
@@ -63,17 +71,20 @@ mod tests {
     fn many_departures_are_told_once_and_not_too_soon() {
         let departures = Departures::new(RealmId(1));
         departures.note(RealmId(2));
-        assert!(!departures.take(10));
+        assert!(!departures.take(10, 2));
         departures.note(RealmId(1));
         departures.note(RealmId(1));
-        assert!(departures.take(10));
-        assert!(!departures.take(10));
-        departures.begin(2, 100);
+        assert!(departures.take(10, 2));
         departures.note(RealmId(1));
+        assert!(!departures.take(10, 2), "the first has not built its text yet");
+        departures.wait_until(100);
         departures.told();
-        assert!(!departures.take(100), "one node is still telling");
+        assert!(!departures.take(100, 2), "one node is still telling");
         departures.told();
-        assert!(!departures.take(99));
-        assert!(departures.take(100));
+        assert!(!departures.take(99, 2));
+        assert!(departures.take(100, 2));
+        departures.told();
+        departures.told();
+        assert!(!departures.take(200, 2), "nobody has left since");
     }
 }

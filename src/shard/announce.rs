@@ -33,7 +33,7 @@ pub struct Announcement {
 impl Shard {
     pub(super) fn announce_tick(&mut self) {
         let world = &mut self.world;
-        if world.shared.departures.take(world.now.mono_us) {
+        if world.shared.departures.take(world.now.mono_us, world.mesh.shards()) {
             world.build_announcement();
         }
         if let Some(announcement) = world.announcement.take() {
@@ -52,7 +52,7 @@ impl World {
         devices::write_list_update(&ids, self.now, &mut text);
         let cost_us =
             (text.len() as u64 * ids.len() as u64).saturating_mul(1_000_000) / self.announced_a_second();
-        self.shared.departures.begin(self.mesh.shards(), self.now.mono_us + cost_us.max(INTERVAL_US));
+        self.shared.departures.wait_until(self.now.mono_us + cost_us.max(INTERVAL_US));
         let text: Arc<[u8]> = text.into();
         let me = self.node;
         for shard in (0..self.mesh.shards()).map(NodeId::shard).filter(|shard| *shard != me) {
