@@ -9,6 +9,7 @@ mod calls;
 mod choice;
 mod cli;
 mod crossing;
+mod crowd;
 mod devices;
 mod drain;
 mod errors;
