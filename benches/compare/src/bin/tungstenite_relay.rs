@@ -9,9 +9,9 @@ use sigmux_compare::job::{Client, Outgoing};
 use sigmux_compare::{BACKLOG, address};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::unbounded_channel;
-use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 
 /// Messages that one flush takes along.
 const GATHERED_MAX: usize = 256;
@@ -43,27 +43,45 @@ async fn serve(stream: TcpStream, read_buffer_bytes: usize) -> Option<()> {
     let mut websocket = accept_async_with_config(stream, Some(config)).await.ok()?;
     let (outbox, mut inbox) = unbounded_channel();
     let mut client = Client::new(outbox);
-    let mut waiting = Vec::new();
+    let (mut waiting, mut read) = (Vec::new(), 0);
     loop {
+        // A client that never stops sending must not keep its own messages waiting.
+        if read == GATHERED_MAX {
+            read = 0;
+            while waiting.len() < GATHERED_MAX
+                && let Ok(outgoing) = inbox.try_recv()
+            {
+                waiting.push(outgoing);
+            }
+            write(&mut websocket, &mut waiting).await?;
+        }
         tokio::select! {
             biased;
-            message = websocket.next() => match message?.ok()? {
-                Message::Binary(frame) => client.binary(&frame)?,
-                Message::Text(text) => client.text(&text)?,
-                // Its answer is sent while the stream is read to its end.
-                Message::Close(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
-            },
-            _ = inbox.recv_many(&mut waiting, GATHERED_MAX) => {
-                for outgoing in waiting.drain(..) {
-                    let message = match outgoing {
-                        Outgoing::Binary(frame) => Message::Binary(frame.into()),
-                        Outgoing::Text(text) => Message::Text(text.into()),
-                        Outgoing::Close(_) | Outgoing::Pong(_) => continue,
-                    };
-                    websocket.feed(message).await.ok()?;
+            message = websocket.next() => {
+                read += 1;
+                match message?.ok()? {
+                    Message::Binary(frame) => client.binary(&frame)?,
+                    Message::Text(text) => client.text(&text)?,
+                    // Its answer is sent while the stream is read to its end.
+                    Message::Close(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                 }
-                websocket.flush().await.ok()?;
+            }
+            _ = inbox.recv_many(&mut waiting, GATHERED_MAX) => {
+                read = 0;
+                write(&mut websocket, &mut waiting).await?;
             }
         }
     }
+}
+
+async fn write(websocket: &mut WebSocketStream<TcpStream>, waiting: &mut Vec<Outgoing>) -> Option<()> {
+    for outgoing in waiting.drain(..) {
+        let message = match outgoing {
+            Outgoing::Binary(frame) => Message::Binary(frame.into()),
+            Outgoing::Text(text) => Message::Text(text.into()),
+            Outgoing::Close(_) | Outgoing::Pong(_) => continue,
+        };
+        websocket.feed(message).await.ok()?;
+    }
+    websocket.flush().await.ok()
 }
