@@ -29,9 +29,9 @@ const DESCRIPTORS: u64 = 6000;
 const CALLS: usize = 8;
 const ROUNDS: usize = 9;
 const OFFERS_A_ROUND: usize = 200;
-/// Below this nobody asks for a ratio: one turn of another process on the same core is longer than
-/// an offer, and which of two engines it hits is chance.
-const QUICK: Duration = Duration::from_millis(1);
+/// Below this nobody asks for a ratio: an offer takes a tenth of it, and one turn of another process
+/// on the same core more than all of it. Which of the two engines that hits is chance.
+const QUICK: Duration = Duration::from_millis(2);
 
 /// `list_update_bytes_per_second` where nothing is configured.
 const BUDGET_BYTES: f64 = 8_388_608.0;
