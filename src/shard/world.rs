@@ -8,7 +8,7 @@ use super::announce::Announcement;
 use super::port::Ports;
 use super::settings::{Limits, Parts, Shared};
 use crate::base::{Entropy, NODES_MAX, NodeId, Now, PeerKey, RealmId};
-use crate::dialect::{Delivery, Kind, MessageRef, Undeliverable, bounced, untold};
+use crate::dialect::{Delivery, Kind, MessageRef, Speaks, Undeliverable, bounced, untold};
 use crate::hub::{DialectId, Directory, OnDuplicate, Route, Taken};
 use crate::mesh::{Mesh, Outlets, Parcel, Posted, TunnelStep};
 use crate::observe::{Event, EventQueue, LatencyRecorder, ShardMetrics};
@@ -230,7 +230,9 @@ impl World {
         }
         self.metrics.bounced.add(1);
         self.scratch.clear();
-        let Some(port) = self.ports.get(to.slot, to.generation) else {
+        // Who has said its last word is not told any more, and its session has no name to publish.
+        let port = self.ports.get(to.slot, to.generation).filter(|port| port.speaks != Speaks::Nothing);
+        let Some(port) = port else {
             return self.publish(untold(&reference, cause, self.now));
         };
         let told = bounced(port.speaks, &reference, cause, self.now, &mut self.scratch);
