@@ -116,30 +116,38 @@ impl ShardMetrics {
 /// The shard's own side of the latency histogram: it notes latencies without a lock, and hands them
 /// over once a turn.
 pub struct LatencyRecorder {
-    noted_us: Vec<u64>,
+    /// A latency, and how many messages in a row had it: those of one turn that were taken in
+    /// another one all have the same.
+    noted: Vec<(u64, u64)>,
 }
 
 impl Default for LatencyRecorder {
     fn default() -> Self {
-        LatencyRecorder { noted_us: Vec::with_capacity(NOTED_MAX) }
+        LatencyRecorder { noted: Vec::with_capacity(NOTED_MAX) }
     }
 }
 
 impl LatencyRecorder {
-    pub fn record_us(&mut self, latency_us: u64) {
-        // Full only while a reader keeps the lock for many turns; then samples are left out.
-        if self.noted_us.len() < NOTED_MAX {
-            self.noted_us.push(latency_us);
+    pub fn record_us(&mut self, latency_us: u64, messages: u64) {
+        if let Some((last_us, count)) = self.noted.last_mut()
+            && *last_us == latency_us
+        {
+            *count += messages;
+        } else if self.noted.len() < NOTED_MAX {
+            // Full only while a reader keeps the lock for many turns; then samples are left out.
+            self.noted.push((latency_us, messages));
         }
     }
 
     /// Waits for nobody: a reader that holds the lock just now leaves it to a later turn.
     pub fn hand_over(&mut self, to: &ShardMetrics) {
-        if self.noted_us.is_empty() {
+        if self.noted.is_empty() {
             return;
         }
         if let Some(mut shared) = to.latency_us.try_lock() {
-            self.noted_us.drain(..).for_each(|latency_us| shared.saturating_record(latency_us));
+            for (latency_us, count) in self.noted.drain(..) {
+                shared.saturating_record_n(latency_us, count);
+            }
         }
     }
 }

@@ -472,7 +472,7 @@ mod tests {
         let shards = [Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())];
         for (shard, latencies_us) in shards.iter().zip([[20, 90, 300_000], [20, 4_000, 50_000_000]]) {
             let mut recorder = LatencyRecorder::default();
-            latencies_us.into_iter().for_each(|us| recorder.record_us(us));
+            latencies_us.into_iter().for_each(|us| recorder.record_us(us, 1));
             recorder.hand_over(shard);
         }
         let page = page_of(&shards, &EventQueue::new(1));

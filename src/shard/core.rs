@@ -162,7 +162,7 @@ impl Shard {
         metrics.bytes_sent.add(taken as u64);
         let rest = port.outbox.sent(bytes, taken, spares, |receipt| {
             metrics.delivered.add(1);
-            latency.record_us(now.mono_us.saturating_sub(receipt.received_us));
+            latency.record_us(now.mono_us.saturating_sub(receipt.received_us), 1);
         });
         let has_more = rest.is_none() && !port.outbox.is_empty();
         if has_more {

@@ -11,10 +11,8 @@
 //! ([`complete`]); on a stream they follow each other and may arrive in pieces ([`streaming`]).
 //! Both type bytes stay raw here: whoever refuses an unknown one answers with the frame's uuid.
 
-use nom::bytes::{tag, take};
+use nom::bytes::take;
 use nom::error::Error as NomError;
-use nom::multi::length_data;
-use nom::number::{be_u8, be_u16};
 use nom::{Err as NomErr, Needed, Parser};
 
 pub const START_BYTE: u8 = 0xAA;
@@ -137,10 +135,20 @@ pub fn write_frame(
     Ok(())
 }
 
+/// The header in one piece and the payload in another: two checks of a length are all it takes.
 fn grammar<'a>() -> impl Parser<&'a [u8], Output = Frame<'a>, Error = NomError<&'a [u8]>> {
-    (tag(&[START_BYTE][..]), be_u8(), take(16_usize), be_u8(), length_data(be_u16())).map_opt(
-        |(_, message_type, uuid, payload_type, payload): (&[u8], u8, &'a [u8], u8, &'a [u8])| {
-            Some(Frame { message_type, uuid: uuid.first_chunk()?, payload_type, payload })
+    take(HEADER_BYTES).map_opt(<[u8]>::first_chunk::<HEADER_BYTES>).flat_map(
+        |header: &'a [u8; HEADER_BYTES]| {
+            let [start, message_type, uuid @ .., payload_type, high, low] = header;
+            let payload_bytes = u16::from_be_bytes([*high, *low]);
+            take(payload_bytes).map_opt(move |payload| {
+                (*start == START_BYTE).then_some(Frame {
+                    message_type: *message_type,
+                    uuid,
+                    payload_type: *payload_type,
+                    payload,
+                })
+            })
         },
     )
 }

@@ -109,6 +109,7 @@ pub(super) fn heartbeat(frame: &Frame<'_>) -> Result<(), Malformed> {
 }
 
 /// Where in the payload everything stands that a delivery needs, and the target.
+#[inline]
 pub(super) fn signal<'a>(
     frame: &Frame<'a>,
     message_type: MessageType,
@@ -137,7 +138,8 @@ pub(super) fn signal<'a>(
         }
         PayloadType::Json | PayloadType::Cbor => {
             let wanted = ["target_client_id", "signal_data", SENDER];
-            let usual = if payload_type == PayloadType::Json { usual::signal(payload) } else { None };
+            let is_json = payload_type == PayloadType::Json;
+            let usual = if is_json { usual::signal(payload, message_type) } else { None };
             let fields = match usual {
                 Some(fields) => fields,
                 None => fields::read(payload_type, payload, message_type, wanted)?,

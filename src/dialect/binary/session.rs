@@ -19,6 +19,7 @@ use crate::dialect::{Body, Context, Delivery, Kind, MessageRef, Rate, Speaks, Un
 use crate::hub::Route;
 use crate::observe::Event;
 use crate::wire::frame::{self, Broken, Frame, Unfinished};
+use crate::wire::json;
 use crate::wire::websocket::CloseCode;
 
 /// Failed CONNECTs in a row that end a connection.
@@ -44,6 +45,8 @@ struct Live {
     session_id: Uuid,
     connected: Now,
     form: Form,
+    /// It is the same bytes in JSON.
+    plain_id: bool,
 }
 
 /// What is kept of a live session.
@@ -246,13 +249,14 @@ impl Session {
         message_type: MessageType,
         ctx: &mut dyn Context,
     ) {
-        let (head, target) = match message::signal(frame, message_type, settings.stamp_sender) {
+        let (mut head, target) = match message::signal(frame, message_type, settings.stamp_sender) {
             Ok(signal) => signal,
             Err(malformed) => return self.refuse(frame, Code::BadRequest, malformed.0, ctx),
         };
         let Some(live) = &self.live else {
             return self.refuse(frame, Code::Unauthorized, NOT_LIVE, ctx);
         };
+        head.plain_sender = live.plain_id;
         let signal = Signal { head, sender: &live.client_id, payload: frame.payload };
         let delivery = Delivery { from: ctx.around().me(), body: Body::Binary(signal) };
         // Nobody can have a longer id, so no table has to be asked.
@@ -342,7 +346,8 @@ impl Session {
             details: vec![("session_id", session_id.hyphenated().to_string().into())],
         });
         let client_id = client_id.into_owned().into_boxed_str();
-        self.live = Some(Box::new(Live { client_id, session_id, connected: now, form }));
+        let plain_id = json::string_bytes(&client_id) == client_id.len() + 2;
+        self.live = Some(Box::new(Live { client_id, session_id, connected: now, form, plain_id }));
         self.failed_connects = 0;
         self.messages = 1;
         self.last_activity_unix_ms = now.unix_ms;

@@ -38,6 +38,8 @@ pub(super) struct Head {
     pub(super) own_sender: Option<Span>,
     /// It wrote more than one.
     pub(super) claims_repeat: bool,
+    /// The sender's id is the same bytes in JSON.
+    pub(super) plain_sender: bool,
 }
 
 /// One signal, borrowed from the sender's receive buffer.
@@ -66,18 +68,36 @@ pub struct Plan {
 enum How {
     /// The payload as it was received.
     AsReceived,
+    /// JSON between ends of one form, with a stamp behind its entries that needs no escapes: the
+    /// normal case.
+    Stamped,
     /// The payload's object, perhaps stamped, and with another tag than it came with.
     Splice { stamped: bool, target: Form },
     /// Said anew, for another payload type or because it lies more than once.
     Converted(Vec<u8>),
 }
 
+/// What stands before a sender's id at the end of a JSON object, its opening quote included.
+const STAMP: &[u8] = b",\"sender_client_id\":\"";
+
 impl Head {
     pub(super) fn new(uuid: [u8; 16], message_type: MessageType, form: Form, stamp: bool) -> Head {
         let none = Span::default();
         let (object, entries, target, data) = (none, none, none, none);
-        let (own_sender, claims_repeat) = (None, false);
-        Head { uuid, message_type, form, stamp, object, entries, target, data, own_sender, claims_repeat }
+        let (own_sender, claims_repeat, plain_sender) = (None, false, false);
+        Head {
+            uuid,
+            message_type,
+            form,
+            stamp,
+            object,
+            entries,
+            target,
+            data,
+            own_sender,
+            claims_repeat,
+            plain_sender,
+        }
     }
 }
 
@@ -125,6 +145,15 @@ impl Signal<'_> {
             .expect("no plan is made for a payload that does not fit a frame");
         match &plan.how {
             How::AsReceived => out.extend_from_slice(self.payload),
+            How::Stamped => {
+                let end = self.head.entries.end;
+                out.extend_from_slice(self.part(0, end));
+                // Never the first member: the target stands before it.
+                out.extend_from_slice(STAMP);
+                out.extend_from_slice(self.sender.as_bytes());
+                out.push(b'"');
+                out.extend_from_slice(self.part(end, self.payload.len() as u32));
+            }
             How::Converted(payload) => out.extend_from_slice(payload),
             How::Splice { stamped, target } => match target.payload_type {
                 PayloadType::Json => self.write_json(*stamped, *target, out),
@@ -146,6 +175,13 @@ impl Signal<'_> {
     }
 
     fn plan_splice(&self, target: Form) -> Result<Plan, Undeliverable> {
+        let head = &self.head;
+        let stamped = self.payload.len() + STAMP.len() + self.sender.len() + 1;
+        let is_usual = target == head.form && target.payload_type == PayloadType::Json;
+        let is_plain = head.stamp && head.plain_sender && head.own_sender.is_none();
+        if is_usual && is_plain && stamped <= PAYLOAD_BYTES_MAX {
+            return Ok(Plan { payload_type: target.payload_type, payload_bytes: stamped, how: How::Stamped });
+        }
         if self.head.stamp && self.head.claims_repeat {
             return self.plan_overwritten(target);
         }
@@ -266,8 +302,7 @@ impl Signal<'_> {
         if stamped {
             out.extend_from_slice(self.part(passing.start, gap.start));
             if self.head.own_sender.is_none() {
-                // Never the first member: the target stands before it.
-                out.extend_from_slice(b",\"sender_client_id\":");
+                out.extend_from_slice(&STAMP[..STAMP.len() - 1]);
             }
             json::write_string(out, self.sender);
             out.extend_from_slice(self.part(gap.end, passing.end));

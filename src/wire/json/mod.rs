@@ -392,13 +392,44 @@ pub fn behind_string(text: &[u8], start: usize) -> Option<usize> {
 
 /// Whether the text is UTF-8 and holds no control character, not even between values.
 pub fn is_plain_text(text: &[u8]) -> bool {
-    !has_control(text) && simdutf8::basic::from_utf8(text).is_ok()
+    let (lowest, highest) = extremes(text);
+    lowest >= FIRST_PRINTABLE && (highest < 0x80 || simdutf8::basic::from_utf8(text).is_ok())
 }
 
-/// Control characters, of which a string may hold none. Without a branch for each byte, so that
-/// the compiler can use vector registers.
+/// Control characters, of which a string may hold none.
 fn has_control(text: &[u8]) -> bool {
-    text.iter().fold(false, |found, &byte| found | (byte < 0x20))
+    extremes(text).0 < FIRST_PRINTABLE
+}
+
+const FIRST_PRINTABLE: u8 = 0x20;
+
+/// The lowest and the highest byte; for no bytes what no byte is beyond. Whole blocks without a branch
+/// for each byte, so that the compiler can use vector registers; the last block overlaps the one
+/// before it, since a rest of single bytes would cost more than all blocks.
+fn extremes(text: &[u8]) -> (u8, u8) {
+    const BLOCK_BYTES: usize = 32;
+    let (mut lowest, mut highest) = ([u8::MAX; BLOCK_BYTES], [0; BLOCK_BYTES]);
+    let mut note = |block: &[u8; BLOCK_BYTES]| {
+        for (at, &byte) in block.iter().enumerate() {
+            lowest[at] = lowest[at].min(byte);
+            highest[at] = highest[at].max(byte);
+        }
+    };
+    let (blocks, rest) = text.as_chunks();
+    blocks.iter().for_each(&mut note);
+    match text.last_chunk() {
+        Some(last) if !rest.is_empty() => note(last),
+        Some(_) => {}
+        None => {
+            // Any byte of the text may stand in for those that a block has more.
+            let mut block = [text.first().copied().unwrap_or(FIRST_PRINTABLE); BLOCK_BYTES];
+            block[..rest.len()].copy_from_slice(rest);
+            note(&block);
+        }
+    }
+    let lowest = lowest.into_iter().fold(u8::MAX, u8::min);
+    let highest = highest.into_iter().fold(0, u8::max);
+    (lowest, highest)
 }
 
 #[cfg(test)]
@@ -514,6 +545,22 @@ mod tests {
         "{{}:1}",
         "{null:1}",
     ];
+
+    #[test]
+    fn the_extremes_of_a_text_are_found_wherever_they_stand() {
+        assert_eq!(extremes(b""), (FIRST_PRINTABLE, FIRST_PRINTABLE));
+        for length in 1..100 {
+            for at in 0..length {
+                for byte in [0, 0x1f, 0x20, 0x7f, 0x80, 0xff] {
+                    let mut text = vec![b'x'; length];
+                    text[at] = byte;
+                    let expected = (text.iter().copied().min(), text.iter().copied().max());
+                    let (lowest, highest) = extremes(&text);
+                    assert_eq!((Some(lowest), Some(highest)), expected, "{byte:#x} at {at} of {length}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_corpus_is_judged_as_by_serde_json() {

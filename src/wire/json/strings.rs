@@ -14,7 +14,7 @@ pub struct LoneSurrogate;
 /// [`LoneSurrogate`], also where `raw` is not what a scan has reported.
 pub fn decode(raw: &[u8]) -> Result<Cow<'_, str>, LoneSurrogate> {
     let raw = simdutf8::basic::from_utf8(raw).map_err(|_| LoneSurrogate)?;
-    if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
+    if !raw.as_bytes().contains(&b'\\') {
         return Ok(Cow::Borrowed(raw));
     }
     let mut text = String::with_capacity(raw.len());
