@@ -24,7 +24,7 @@ mod tunnel;
 mod websocket;
 
 pub use host::{Framing, Host, TunnelOut};
-pub use outbox::{Batch, Outbox, Receipt, Spares};
+pub use outbox::{Batch, Outbox, Spares};
 pub use settings::{Limits, Listener, Settings, allows_origin};
 pub use tunnel::Leftover;
 

@@ -160,9 +160,9 @@ impl Shard {
             return self.close_hard(conn, net);
         };
         metrics.bytes_sent.add(taken as u64);
-        let rest = port.outbox.sent(bytes, taken, spares, |receipt| {
-            metrics.delivered.add(1);
-            latency.record_us(now.mono_us.saturating_sub(receipt.received_us), 1);
+        let rest = port.outbox.sent(bytes, taken, spares, |received_us, messages| {
+            metrics.delivered.add(u64::from(messages));
+            latency.record_us(now.mono_us.saturating_sub(received_us), u64::from(messages));
         });
         let has_more = rest.is_none() && !port.outbox.is_empty();
         if has_more {
@@ -177,7 +177,7 @@ impl Shard {
         if let Some((bytes, offset)) = rest
             && net.send(conn, bytes, offset).is_err()
         {
-            // The connection is closing; its receipts are answered when it is closed.
+            // The connection is closing; its messages are answered when it is closed.
             return;
         }
         self.serve(conn, net, |session, _, call| session.output_taken(taken, call));

@@ -90,9 +90,9 @@ impl Shard {
             world.shared.clients_open.fetch_sub(1, Ordering::AcqRel);
         }
         let mut lost = Vec::new();
-        port.outbox.drop_all(&mut world.spares, |receipt| lost.push(receipt.clone()));
-        for receipt in lost {
-            world.bounce(receipt.from, receipt.reference, Undeliverable::NotConnected);
+        port.outbox.drop_all(&mut world.spares, |from, reference| lost.push((from, reference)));
+        for (from, reference) in lost {
+            world.bounce(from, reference, Undeliverable::NotConnected);
         }
     }
 
@@ -106,9 +106,9 @@ impl Shard {
         }
         world.metrics.slow_consumers_cut.add(1);
         let mut lost = Vec::new();
-        port.outbox.drop_pending(&mut world.spares, |receipt| lost.push(receipt.clone()));
-        for receipt in lost {
-            world.bounce(receipt.from, receipt.reference, Undeliverable::Full);
+        port.outbox.drop_pending(&mut world.spares, |from, reference| lost.push((from, reference)));
+        for (from, reference) in lost {
+            world.bounce(from, reference, Undeliverable::Full);
         }
         self.serve(conn, net, |session, settings, call| session.cut_slow_consumer(settings, call));
     }
