@@ -97,8 +97,8 @@ enum Then {
 /// How long a WebSocket's peer may be silent until it is pinged, and until it is given up. Zero: for
 /// ever.
 struct Patience {
-    interval: Duration,
-    silence: Duration,
+    interval_us: u64,
+    silence_us: u64,
     /// How it is given up.
     ending: Ending,
 }
@@ -106,18 +106,18 @@ struct Patience {
 impl Patience {
     fn of(websocket: &WebSocket, settings: &Settings) -> Patience {
         let own = websocket.heartbeat(settings);
-        let interval = match (own.interval_us, own.silence_us) {
+        let interval_us = match (own.interval_us, own.silence_us) {
             // Its pings are its own.
-            (0, 1..) => Duration::ZERO,
-            (0, 0) => settings.limits.heartbeat_interval,
-            (interval_us, _) => Duration::from_micros(interval_us),
+            (0, 1..) => 0,
+            (0, 0) => micros(settings.limits.heartbeat_interval),
+            (interval_us, _) => interval_us,
         };
-        let silence = match own.silence_us {
-            0 => interval * websocket::SILENT_INTERVALS_MAX,
-            silence_us => Duration::from_micros(silence_us),
+        let silence_us = match own.silence_us {
+            0 => interval_us.saturating_mul(u64::from(websocket::SILENT_INTERVALS_MAX)),
+            silence_us => silence_us,
         };
         let ending = own.words.map_or(HEARTBEAT_TIMEOUT, |(code, reason)| Ending { code, reason });
-        Patience { interval, silence, ending }
+        Patience { interval_us, silence_us, ending }
     }
 }
 
@@ -227,10 +227,10 @@ impl Session {
     /// When [`Session::tick`] has something to do.
     pub fn deadline_us(&self, settings: &Settings) -> Option<u64> {
         let limits = &settings.limits;
-        let since_stage = |limit: Duration| Some(self.stage_since_us + limit.as_micros() as u64);
-        let silence = |limit: Duration| {
-            let counts = !limit.is_zero() && !self.paused;
-            counts.then(|| self.last_received_us + limit.as_micros() as u64)
+        let since_stage = |limit: Duration| Some(self.stage_since_us.saturating_add(micros(limit)));
+        let silence = |limit_us: u64| {
+            let counts = limit_us != 0 && !self.paused;
+            counts.then(|| self.last_received_us.saturating_add(limit_us))
         };
         match &self.stage {
             _ if self.concluding.is_some() => since_stage(limits.close),
@@ -243,13 +243,13 @@ impl Session {
             }
             Stage::Stream(stream) if stream.is_undecided() => since_stage(limits.first_message),
             Stage::WebSocket(websocket) => {
-                let Patience { interval, silence: longest, .. } = Patience::of(websocket, settings);
-                let heartbeat = silence(interval * (u32::from(self.pings) + 1));
-                let timeout = silence(limits.session_timeout);
+                let Patience { interval_us, silence_us, .. } = Patience::of(websocket, settings);
+                let heartbeat = silence(interval_us.saturating_mul(u64::from(self.pings) + 1));
+                let timeout = silence(micros(limits.session_timeout));
                 let own = websocket.dialect_deadline_us(settings);
-                [heartbeat, silence(longest), timeout, own].into_iter().flatten().min()
+                [heartbeat, silence(silence_us), timeout, own].into_iter().flatten().min()
             }
-            Stage::Stream(_) => silence(limits.session_timeout),
+            Stage::Stream(_) => silence(micros(limits.session_timeout)),
             Stage::Tunnel(_) => None,
             Stage::Closing(_) => since_stage(limits.close),
         }
@@ -383,16 +383,21 @@ impl Session {
         if self.paused {
             return;
         }
-        let Patience { interval, silence: longest, ending } = Patience::of(websocket, settings);
+        let Patience { interval_us, silence_us, ending } = Patience::of(websocket, settings);
         let silent_us = now.mono_us.saturating_sub(self.last_received_us);
-        let reached = |limit: Duration| !limit.is_zero() && silent_us >= limit.as_micros() as u64;
-        if reached(settings.limits.session_timeout) {
+        let reached = |limit_us: u64| limit_us != 0 && silent_us >= limit_us;
+        if reached(micros(settings.limits.session_timeout)) {
             self.end(settings, SESSION_TIMEOUT, host);
-        } else if reached(longest) {
+        } else if reached(silence_us) {
             self.end(settings, ending, host);
-        } else if reached(interval * (u32::from(self.pings) + 1)) {
+        } else if reached(interval_us.saturating_mul(u64::from(self.pings) + 1)) {
             self.pings += 1;
             websocket::ping(host);
         }
     }
+}
+
+/// Without the wide division of `Duration::as_micros`: this is asked for twice a message.
+fn micros(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000) + u64::from(duration.subsec_micros())
 }

@@ -123,7 +123,9 @@ impl Batch {
         for run in self.runs.drain(..).skip(self.delivered.runs) {
             for _ in 0..run.messages {
                 let reference = if run.are_frames {
-                    frames.next().map(|Frame { uuid, message_type, .. }| MessageRef::Frame { uuid, message_type })
+                    frames
+                        .next()
+                        .map(|Frame { uuid, message_type, .. }| MessageRef::Frame { uuid, message_type })
                 } else {
                     others.next().map(|(_, reference)| reference)
                 };
@@ -328,8 +330,11 @@ mod tests {
                 assert_eq!(outbox.queued_messages(), messages.len() - whole);
                 let mut lost = Vec::new();
                 outbox.drop_all(&mut spares, |from, reference| lost.push((from, reference)));
-                let expected: Vec<_> =
-                    messages.iter().skip(whole).map(|(from, reference, _)| (peer(*from), reference.clone())).collect();
+                let expected: Vec<_> = messages
+                    .iter()
+                    .skip(whole)
+                    .map(|(from, reference, _)| (peer(*from), reference.clone()))
+                    .collect();
                 assert_eq!(lost, expected);
             }
         }

@@ -17,7 +17,7 @@ use super::codes::MessageType;
 use super::fields::{self, Malformed, SENDER};
 use super::form::{Form, PayloadType};
 use super::signal::Head;
-use super::usual;
+use super::usual::{self, Opening};
 use crate::base::Redacted;
 use crate::wire::cbor;
 use crate::wire::frame::Frame;
@@ -114,6 +114,7 @@ pub(super) fn signal<'a>(
     frame: &Frame<'a>,
     message_type: MessageType,
     stamp: bool,
+    opening: &'a mut Opening,
 ) -> Result<(Head, Cow<'a, str>), Malformed> {
     let payload = frame.payload;
     let payload_type = payload_type(frame)?;
@@ -139,10 +140,10 @@ pub(super) fn signal<'a>(
         PayloadType::Json | PayloadType::Cbor => {
             let wanted = ["target_client_id", "signal_data", SENDER];
             let is_json = payload_type == PayloadType::Json;
-            let usual = if is_json { usual::signal(payload, message_type) } else { None };
-            let fields = match usual {
-                Some(fields) => fields,
-                None => fields::read(payload_type, payload, message_type, wanted)?,
+            let usual = if is_json { usual::signal(payload, message_type, opening) } else { None };
+            let (fields, id) = match usual {
+                Some((fields, id)) => (fields, Some(id)),
+                None => (fields::read(payload_type, payload, message_type, wanted)?, None),
             };
             let [Some(target), Some(data), own_sender] = fields.values else {
                 return Err(Malformed("Signal needs target_client_id and signal_data"));
@@ -151,7 +152,11 @@ pub(super) fn signal<'a>(
             (head.object, head.entries) = (fields.object, fields.entries);
             (head.target, head.data, head.own_sender) = (target, data, own_sender);
             head.claims_repeat = fields.claims_repeat;
-            string(payload_type, payload, target).ok_or(Malformed("target_client_id has to be a string"))?
+            match id {
+                Some(id) => Cow::Borrowed(id),
+                None => string(payload_type, payload, target)
+                    .ok_or(Malformed("target_client_id has to be a string"))?,
+            }
         }
     };
     Ok((head, target))

@@ -13,6 +13,7 @@ use super::form::Form;
 use super::message::{self, CLIENT_ID_BYTES_MAX, Connect, is_client_id};
 use super::reply::{self, NIL, Refusal, Reply};
 use super::signal::Signal;
+use super::usual::Opening;
 use super::{DIALECT, Settings};
 use crate::base::Now;
 use crate::dialect::{Body, Context, Delivery, Kind, MessageRef, Rate, Speaks, Undeliverable};
@@ -25,12 +26,12 @@ use crate::wire::websocket::CloseCode;
 /// Failed CONNECTs in a row that end a connection.
 pub const FAILED_CONNECTS_MAX: u8 = 3;
 
-/// What one connection has to remember. 48 bytes, and one box once it is live; the route is boxed
-/// when it has sent its first signal.
+/// What one connection has to remember. 48 bytes, and one box once it is live; another one when it
+/// has sent its first signal.
 #[derive(Default)]
 pub struct Session {
     live: Option<Box<Live>>,
-    route: Option<Box<Route>>,
+    sending: Option<Box<Sending>>,
     messages: u64,
     last_activity_unix_ms: u64,
     rate: Rate,
@@ -47,6 +48,13 @@ struct Live {
     form: Form,
     /// It is the same bytes in JSON.
     plain_id: bool,
+}
+
+/// What the last signal leaves behind for the next one.
+#[derive(Default)]
+struct Sending {
+    route: Option<Box<Route>>,
+    opening: Opening,
 }
 
 /// What is kept of a live session.
@@ -249,7 +257,23 @@ impl Session {
         message_type: MessageType,
         ctx: &mut dyn Context,
     ) {
-        let (mut head, target) = match message::signal(frame, message_type, settings.stamp_sender) {
+        let mut sending = self.sending.take().unwrap_or_default();
+        self.send(settings, frame, message_type, &mut sending, ctx);
+        if self.live.is_some() {
+            self.sending = Some(sending);
+        }
+    }
+
+    #[inline]
+    fn send(
+        &self,
+        settings: &Settings,
+        frame: &Frame<'_>,
+        message_type: MessageType,
+        Sending { route, opening }: &mut Sending,
+        ctx: &mut dyn Context,
+    ) {
+        let (mut head, target) = match message::signal(frame, message_type, settings.stamp_sender, opening) {
             Ok(signal) => signal,
             Err(malformed) => return self.refuse(frame, Code::BadRequest, malformed.0, ctx),
         };
@@ -263,7 +287,7 @@ impl Session {
         let sent = if target.len() > CLIENT_ID_BYTES_MAX {
             Err(Undeliverable::NotConnected)
         } else {
-            ctx.around().send(settings.realm, &target, &mut self.route, &delivery)
+            ctx.around().send(settings.realm, &target, route, &delivery)
         };
         if let Err(cause) = sent {
             let reference = delivery.reference();
@@ -372,7 +396,7 @@ impl Session {
     /// Gives the id up and takes nothing more. For an evicted session giving it up is no change:
     /// the id is the newer connection's. Messages of its own may still come back.
     fn end(&mut self, settings: &Settings, reason: &str, ctx: &mut dyn Context) {
-        self.route = None;
+        self.sending = None;
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
