@@ -1,8 +1,10 @@
-//! Random numbers from the kernel, fetched a page's worth at a time.
+//! Random numbers from the kernel, fetched many at a time: a system call costs more than the
+//! numbers do.
 
 use crate::base::Entropy;
 
-const BATCH: usize = 32;
+const BATCH: usize = 64;
+const NUMBER_BYTES: usize = size_of::<u128>();
 
 /// The kernel's CSPRNG.
 pub struct KernelEntropy {
@@ -19,10 +21,11 @@ impl KernelEntropy {
 impl Entropy for KernelEntropy {
     fn next_u128(&mut self) -> u128 {
         if self.used == BATCH {
-            for number in &mut self.numbers {
-                let mut bytes = [0; 16];
-                getrandom::fill(&mut bytes).expect("getrandom(2) cannot fail on a kernel with io_uring");
-                *number = u128::from_ne_bytes(bytes);
+            let mut bytes = [0; BATCH * NUMBER_BYTES];
+            getrandom::fill(&mut bytes).expect("getrandom(2) cannot fail on a kernel with io_uring");
+            let (numbers, _) = bytes.as_chunks::<NUMBER_BYTES>();
+            for (number, bytes) in self.numbers.iter_mut().zip(numbers) {
+                *number = u128::from_ne_bytes(*bytes);
             }
             self.used = 0;
         }

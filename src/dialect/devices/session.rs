@@ -25,17 +25,17 @@ use crate::observe::Event;
 use crate::wire::json;
 use crate::wire::websocket::CloseCode;
 
-/// What one connection has to remember.
 /// Longest list, in bytes: as long as the longest message may be.
 const LIST_BYTES_MAX: usize = 1 << 20;
 
+/// What one connection has to remember.
 #[derive(Default)]
 pub struct Session {
     registered: Option<Registered>,
     /// What its token says; `None` without one.
     bearer: Option<DeviceClaims>,
-    /// The last one, since most talk to one peer.
-    target: Option<Arc<str>>,
+    /// Of its last signal: most talk to one peer, whose name then needs no further copy.
+    reference: Option<MessageRef>,
     route: Option<Box<Route>>,
     rate: Rate,
     ended: bool,
@@ -218,14 +218,19 @@ impl Session {
         let session_id = session_id.map(|value| message.bytes_of(value)).or(made);
         let body = body.map(|value| message.bytes_of(value));
         let text = SignalText::new(message_type, from, body, session_id, now);
-        let known = self.target.as_ref().filter(|known| ***known == *target.text);
-        let to = known.map_or_else(|| Arc::from(&*target.text), Arc::clone);
-        self.target = Some(Arc::clone(&to));
+        let same = |last: &MessageRef| {
+            matches!(last, MessageRef::Text { label: last, target: known }
+                if *last == label && **known == *target.text)
+        };
+        let reference = self.reference.take().filter(same);
+        let reference =
+            reference.unwrap_or_else(|| MessageRef::Text { label, target: Arc::from(&*target.text) });
+        let reference = &*self.reference.insert(reference);
         let delivery = Delivery {
             from: ctx.around().me(),
             body: Body::Text(Text {
                 dialect: TextDialect::Devices,
-                reference: &MessageRef::Text { label, target: to },
+                reference,
                 label,
                 parts: Parts::Many(&text.parts()),
             }),

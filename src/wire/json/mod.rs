@@ -357,6 +357,16 @@ impl<'a> Scanner<'a> {
 }
 
 impl Key {
+    /// Which of the names the key's text is, its escapes resolved. `text` is what was scanned.
+    #[inline]
+    pub fn among(self, text: &[u8], names: &[&str]) -> Option<usize> {
+        let raw = self.span.of(text);
+        if self.escaped {
+            return names.iter().position(|name| self.is(text, name));
+        }
+        names.iter().position(|name| name.as_bytes() == raw)
+    }
+
     /// Whether the key's text, its escapes resolved, is `name`. `text` is what was scanned.
     pub fn is(self, text: &[u8], name: &str) -> bool {
         let raw = self.span.of(text);
