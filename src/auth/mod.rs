@@ -5,10 +5,12 @@
 //! rooms ([`Identities`], [`Issuer`]). The invariant: nobody is let in as anybody else, and how
 //! long a refusal takes says nothing about the stored tokens.
 //!
+//! Also reads the names of a certificate ([`CertificateNames`]), whose chain others have verified.
 //! Must not know networks, files, clocks or logs: keys arrive as values and the time as an
 //! argument.
 
 mod api_keys;
+mod certificate;
 mod device_token;
 mod identities;
 mod issuer;
@@ -20,6 +22,7 @@ use std::fmt;
 use crate::base::Redacted;
 use api_keys::ApiKeys;
 pub use api_keys::{ApiKey, ApiKeyError};
+pub use certificate::{CertificateNames, Certified, NotACertificate, Validity};
 pub use device_token::{DeviceClaims, DeviceTokens};
 pub use identities::{
     IDENTITY_TOKEN_BYTES_MAX, Identities, Identity, IdentityRefused, IdentitySources, Proof, RemoteKeys,
@@ -38,6 +41,8 @@ pub enum Credentials {
     /// A signed token: HS256 by the secret, anything else by a public key. Without either, every
     /// token is refused.
     Jwt { secret: Option<Redacted<String>>, public_keys: Option<PublicKeys> },
+    /// A certificate that names the client id, on a listener that asks for one. No token is looked at.
+    Certificate,
     /// Every client id is believed.
     None,
 }
@@ -48,6 +53,9 @@ pub enum Credentials {
 pub enum Refused {
     /// No such client id, or another token than the one on file.
     BadCredentials,
+    /// The client's certificate does not name the client id, or it has shown none where that is how
+    /// clients log in.
+    WrongCertificate,
     /// Not a JWT, an algorithm that nobody knows (`none` among them), claims of a wrong type, or
     /// extensions marked critical.
     Malformed,
@@ -76,6 +84,7 @@ impl Refused {
     pub fn reason(self) -> &'static str {
         match self {
             Refused::BadCredentials => "bad_credentials",
+            Refused::WrongCertificate => "wrong_certificate",
             Refused::Malformed => "malformed_token",
             Refused::WrongAlgorithm => "wrong_algorithm",
             Refused::UnknownKey => "unknown_key",
@@ -107,6 +116,7 @@ pub struct Authenticator(Verifier);
 enum Verifier {
     Token(ApiKeys),
     Jwt(JwtVerifier),
+    Certificate,
     None,
 }
 
@@ -117,13 +127,26 @@ impl Authenticator {
             Credentials::Jwt { secret, public_keys } => {
                 Verifier::Jwt(JwtVerifier::new(secret.as_ref(), public_keys.as_ref()))
             }
+            Credentials::Certificate => Verifier::Certificate,
             Credentials::None => Verifier::None,
         })
     }
 
-    /// Whether `token` proves that its bearer is `client_id`. `unix_seconds` is the current time.
-    pub fn verify(&self, client_id: &str, token: &str, unix_seconds: u64) -> Result<(), Refused> {
+    /// Whether `token` proves that its bearer is `client_id`, whom a certificate, where one is asked
+    /// for, has to name in any case. `unix_seconds` is the current time.
+    pub fn verify(
+        &self,
+        client_id: &str,
+        token: &str,
+        certified: Certified,
+        unix_seconds: u64,
+    ) -> Result<(), Refused> {
+        if certified == Certified::No {
+            return Err(Refused::WrongCertificate);
+        }
         match &self.0 {
+            Verifier::Certificate if certified == Certified::Yes => Ok(()),
+            Verifier::Certificate => Err(Refused::WrongCertificate),
             Verifier::Token(keys) => keys.verify(client_id, token),
             Verifier::Jwt(verifier) => verifier.verify(client_id, token, unix_seconds),
             Verifier::None => Ok(()),
@@ -138,7 +161,7 @@ mod tests {
     #[test]
     fn without_a_method_everyone_is_believed() {
         let authenticator = Authenticator::new(&Credentials::None);
-        assert_eq!(authenticator.verify("anyone", "", 0), Ok(()));
+        assert_eq!(authenticator.verify("anyone", "", Certified::NotAsked, 0), Ok(()));
     }
 
     #[test]

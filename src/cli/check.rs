@@ -13,10 +13,15 @@ pub(super) fn report(settings: &Settings, out: &mut impl Write) -> io::Result<()
     for listener in &settings.listeners {
         let serves: Vec<_> = listener.serves.iter().map(|service| service.name()).collect();
         for address in &listener.addresses {
-            let note = if address.optional { "(where the machine has IPv6)" } else { "" };
-            rows.push(
-                [&listener.name, &address.socket.to_string(), &serves.join(", "), note].map(str::to_owned),
-            );
+            let tls = match &listener.tls {
+                None => "",
+                Some(_) if listener.asks_certificate() => "TLS with client certificates",
+                Some(tls) if tls.allow_plaintext => "TLS, and plain text too",
+                Some(_) => "TLS",
+            };
+            let optional = if address.optional { "(where the machine has IPv6)" } else { "" };
+            let note = [tls, optional].join(if tls.is_empty() { "" } else { " " });
+            rows.push([listener.name.clone(), address.socket.to_string(), serves.join(", "), note]);
         }
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
@@ -50,6 +55,7 @@ fn traits(settings: &Settings, dialect: Service) -> Vec<String> {
             match &settings.auth.credentials {
                 Credentials::Token(keys) => format!("tokens of {} clients", keys.len()),
                 Credentials::Jwt { .. } => "JWT".to_owned(),
+                Credentials::Certificate => "client certificates".to_owned(),
                 Credentials::None => "every client id is believed".to_owned(),
             },
         ],

@@ -36,6 +36,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     if serves(settings, Service::Binary) {
         warnings.extend(of_credentials(settings));
     }
+    warnings.extend(without_certificates(settings));
     let server = &settings.server;
     if server.heartbeat_interval.is_some_and(|interval| interval >= server.session_timeout) {
         warnings.push(
@@ -73,7 +74,7 @@ fn binary_dangers(settings: &Settings) -> Vec<&'static str> {
             }
         }
         Credentials::None => dangers.push("`auth_method` is \"none\", so every client id is believed"),
-        Credentials::Jwt { .. } => {}
+        Credentials::Jwt { .. } | Credentials::Certificate => {}
     }
     dangers
 }
@@ -105,6 +106,20 @@ fn of_credentials(settings: &Settings) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// Listeners where the method "mtls" lets nobody in.
+fn without_certificates(settings: &Settings) -> Vec<String> {
+    let is_method = matches!(settings.auth.credentials, Credentials::Certificate);
+    let doors = settings.listeners.iter().filter(|listener| {
+        is_method && listener.serves.contains(&Service::Binary) && !listener.asks_certificate()
+    });
+    doors
+        .map(|listener| {
+            let name = &listener.name;
+            format!("listener {name}: no client can log in to `binary`: `auth_method` is \"mtls\" and there is no `tls_client_ca_path`")
+        })
+        .collect()
 }
 
 fn is_short(secret: &Redacted<String>) -> bool {

@@ -7,21 +7,27 @@ use std::time::Duration;
 
 use super::duration::Unit;
 use super::reader::{Reader, Section};
-use super::{Auth, sections};
+use super::{Auth, Listener, Service, sections};
 use crate::auth::{ApiKey, Credentials, PublicKeys};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Method {
     Token,
     Jwt,
+    Certificate,
     None,
 }
 
-pub(super) fn auth(reader: &mut Reader) -> Auth {
+pub(super) fn auth(reader: &mut Reader, listeners: &[Listener]) -> Auth {
     let mut section = reader.section("auth");
     let s = &mut section;
 
-    let choices = [("token", Method::Token), ("jwt", Method::Jwt), ("none", Method::None)];
+    let choices = [
+        ("token", Method::Token),
+        ("jwt", Method::Jwt),
+        ("mtls", Method::Certificate),
+        ("none", Method::None),
+    ];
     let method = s.choice("auth_method", &choices).unwrap_or(Method::Token);
     let token_secret = s.secret("token_secret");
     let token_expiry = s.duration(
@@ -36,6 +42,14 @@ pub(super) fn auth(reader: &mut Reader) -> Auth {
     let credentials = match method {
         Method::Token => Credentials::Token(keys),
         Method::None => Credentials::None,
+        Method::Certificate => {
+            if !listeners.iter().any(|it| it.serves.contains(&Service::Binary) && it.asks_certificate()) {
+                let message =
+                    "the method \"mtls\" needs a listener that serves `binary` with `tls_client_ca_path`";
+                s.problem("auth_method", message.to_owned());
+            }
+            Credentials::Certificate
+        }
         Method::Jwt => {
             if token_secret.is_none() && key_set.is_none() {
                 let message = "the method \"jwt\" needs `token_secret` or `jwks_path` in [auth]".to_owned();

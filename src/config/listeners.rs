@@ -6,6 +6,7 @@ use toml_edit::TableLike;
 
 use super::bind::{HOSTS, addresses, bind_of, host_addresses};
 use super::calls::CallsSection;
+use super::certificates::{self, TlsChoice};
 use super::environment::Rank;
 use super::moves;
 use super::nearest::suggestion;
@@ -28,6 +29,8 @@ pub(super) struct Door {
     pub(super) host: Setting<String>,
     pub(super) port: Setting<u16>,
     pub(super) serves: Setting<Option<Vec<String>>>,
+    /// Also for each `[[listener]]` that says nothing of TLS itself.
+    pub(super) tls: TlsChoice,
 }
 
 pub(super) struct Setting<T> {
@@ -60,6 +63,7 @@ impl Door {
             host: Setting::new(section, "host", host),
             port: Setting::new(section, "port", port),
             serves: Setting::new(section, "serves", serves),
+            tls: certificates::tls(section),
         }
     }
 }
@@ -90,12 +94,12 @@ pub(super) fn listeners(reader: &mut Reader, door: &Door, calls: &CallsSection) 
         drafts.extend(from_door(reader, door));
     } else {
         for (index, (table, place)) in tables.into_iter().take(LISTENERS_MAX).enumerate() {
-            drafts.extend(from_table(reader, index + 1, table, place));
+            drafts.extend(from_table(reader, index + 1, table, place, &door.tls));
         }
         moves::move_main(reader, &mut drafts, door);
     }
-    moves::move_service(reader, &mut drafts, Service::Calls, calls.addr.as_ref());
-    moves::move_service(reader, &mut drafts, Service::CallsHealth, calls.healthz_addr.as_ref());
+    moves::move_service(reader, &mut drafts, Service::Calls, calls.addr.as_ref(), &door.tls);
+    moves::move_service(reader, &mut drafts, Service::CallsHealth, calls.healthz_addr.as_ref(), &door.tls);
     moves::move_devices(reader, &mut drafts);
 
     for draft in &drafts {
@@ -132,6 +136,7 @@ fn from_door(reader: &mut Reader, door: &Door) -> Option<Draft> {
             serves: Vec::new(),
             expose_shard: false,
             origins: Origins::Any,
+            tls: TlsChoice::Silent.or(&door.tls),
         },
         wanted: serves,
         place: door.port.place.clone(),
@@ -144,6 +149,7 @@ fn from_table<'a>(
     number: usize,
     table: &'a dyn TableLike,
     place: Place,
+    common: &TlsChoice,
 ) -> Option<Draft> {
     let mut section = reader.element(format!("[[listener]] {number}"), table);
     let s = &mut section;
@@ -153,14 +159,7 @@ fn from_table<'a>(
     let expose_shard = s.flag("expose_shard").unwrap_or(false);
     let origins = s.list("allowed_origins");
     let places = ["name", "bind", "serves", "allowed_origins"].map(|key| s.place(key));
-    for key in ["tls_cert_path", "tls_key_path", "tls_client_ca_path"] {
-        if s.text(key).is_some() {
-            s.problem(key, "TLS is not available in this version".to_owned());
-        }
-    }
-    if s.flag("allow_plaintext").is_some() {
-        s.problem("allow_plaintext", "TLS is not available in this version".to_owned());
-    }
+    let tls = certificates::tls(s).or(common);
     section.finish();
 
     let [name_place, bind_place, serves_place, origins_place] = places;
@@ -183,7 +182,7 @@ fn from_table<'a>(
         reader.problem(bind_place, message);
         return None;
     };
-    let listener = Listener { name, bind, addresses, serves: Vec::new(), expose_shard, origins };
+    let listener = Listener { name, bind, addresses, serves: Vec::new(), expose_shard, origins, tls };
     Some(Draft { listener, wanted, place: bind_place, decision: None })
 }
 
@@ -208,6 +207,7 @@ fn metrics(reader: &mut Reader) -> Option<Draft> {
         serves: vec![Service::Metrics],
         expose_shard: false,
         origins: Origins::Any,
+        tls: None,
     };
     Some(Draft { listener, wanted: vec![Service::Metrics], place, decision: None })
 }

@@ -6,10 +6,12 @@
 //! whole, and a refusal names every problem that was found, not only the first.
 //!
 //! Must not know how the settings are used: it starts nothing and opens no socket. The files that
-//! it reads are the configuration itself, `.env`, and the key sets that `jwks_path` names.
+//! it reads are the configuration itself, `.env`, the key sets that `jwks_path` names, and certificates
+//! with their keys.
 
 mod bind;
 mod calls;
+mod certificates;
 mod check;
 mod credentials;
 mod devices;
@@ -33,6 +35,7 @@ use std::path::Path;
 
 use toml_edit::Document;
 
+pub use certificates::Tls;
 use environment::Environment;
 pub use environment::Overrides;
 pub use problem::{ConfigErrors, Place, Problem};
@@ -105,9 +108,9 @@ pub fn load_with(origin: &str, text: &str, overrides: &Overrides) -> Result<Sett
     let mut reader = Reader::new(text, document.as_table(), Environment::new(overrides));
 
     let server = sections::server(&mut reader);
-    let auth = credentials::auth(&mut reader);
     let calls = calls::calls(&mut reader);
     let listeners = listeners::listeners(&mut reader, &server.door, &calls);
+    let auth = credentials::auth(&mut reader, &listeners);
     if !listeners.iter().any(|listener| listener.serves.contains(&Service::Devices)) {
         reader.drop_plain();
     }

@@ -4,6 +4,7 @@
 //! warning names the other.
 
 use super::bind::{HOSTS, addresses, bind_of, host_addresses};
+use super::certificates::TlsChoice;
 use super::environment::{PORT, Rank};
 use super::listeners::{Decision, Door, Draft, MAIN, services, shared};
 use super::problem::Place;
@@ -62,6 +63,7 @@ pub(super) fn move_service(
     drafts: &mut Vec<Draft>,
     service: Service,
     wish: Option<&Move>,
+    tls: &TlsChoice,
 ) {
     let Some(wish) = wish else { return };
     let Place::Variable(name) = &wish.place else { return };
@@ -77,6 +79,7 @@ pub(super) fn move_service(
                 serves: Vec::new(),
                 expose_shard: false,
                 origins: Origins::Any,
+                tls: TlsChoice::Silent.or(tls),
             },
             wanted: vec![service],
             place: wish.place.clone(),

@@ -36,7 +36,6 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
     let s = &mut section;
 
     let door = Door::read(s);
-    refuse_tls(s);
     refuse_limits_per_ip(s);
 
     let shards = s.size("shards", 0, 0..=SHARDS_MAX as u64);
@@ -242,19 +241,6 @@ fn data_dir(section: &mut Section, top: Option<PathBuf>, top_place: Place) -> Pa
 
 fn is_variable(place: &Place) -> bool {
     matches!(place, Place::Variable(_))
-}
-
-fn refuse_tls(section: &mut Section) {
-    let enabled = section.flag("tls_enabled");
-    let paths =
-        ["tls_cert_path", "tls_key_path", "tls_client_ca_path"].map(|key| section.text(key).is_some());
-    if enabled == Some(true) {
-        section.problem("tls_enabled", "TLS is not available in this version".to_owned());
-    } else if enabled.is_none() && paths.contains(&true) {
-        section.warn(
-            "[server] names TLS files but does not say `tls_enabled = true`: there is no TLS".to_owned(),
-        );
-    }
 }
 
 fn refuse_limits_per_ip(section: &mut Section) {

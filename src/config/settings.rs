@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Service;
+use super::{Service, Tls};
 use crate::auth::{Credentials, PublicKeys};
 use crate::base::Redacted;
 
@@ -100,6 +100,15 @@ pub struct Listener {
     /// Adds `X-Sigmux-Shard` to the 101.
     pub expose_shard: bool,
     pub origins: Origins,
+    /// Nothing means plain TCP.
+    pub tls: Option<Tls>,
+}
+
+impl Listener {
+    /// Whether nobody gets in without a certificate of the configured authorities.
+    pub fn asks_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_ca_path.is_some())
+    }
 }
 
 /// Where to listen. An IPv6 address must be bound with `IPV6_V6ONLY`, since the IPv4 address

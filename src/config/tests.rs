@@ -37,6 +37,7 @@ port = 9090
 host = "127.0.0.1"
 "#;
 
+mod certificates;
 mod dialects;
 mod overrides;
 
@@ -175,8 +176,14 @@ fn examples_in_comments_are_known_keys() {
         };
         match load("test.toml", &format!("{section}\n{example}"), NO_VARIABLES) {
             Ok(_) => {}
-            // The file of keys is not there.
-            Err(errors) => assert!(errors.to_string().contains("cannot be read"), "{example}: {errors}"),
+            // The file of keys is not there, and a certificate does not come alone.
+            Err(errors) => {
+                let words = errors.to_string();
+                assert!(
+                    words.contains("cannot be read") || words.contains("needs both"),
+                    "{example}: {words}"
+                );
+            }
         }
     }
     let roles: Vec<_> = BUILT_IN.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
@@ -211,7 +218,7 @@ fn every_problem_is_reported_in_the_order_of_lines() {
     assert_eq!(
         lines,
         [
-            "test.toml:2: `auth_method` in [auth] must be \"token\" or \"jwt\" or \"none\"",
+            "test.toml:2: `auth_method` in [auth] must be \"token\" or \"jwt\" or \"mtls\" or \"none\"",
             "test.toml:4: `port` in [server] must be a whole number from 0 to 65535 (found: string)",
             "test.toml:5: `shards` in [server] must be a whole number from 0 to 64",
             "test.toml:6: unknown key `shrads` in [server], did you mean `shards`?",
@@ -358,7 +365,7 @@ serves = []
             "test.toml:4: listener a b serves an unknown service `binray`, did you mean `binary`?",
             "test.toml:4: listener a b serves `binary` twice",
             "test.toml:5: `example.org` in `allowed_origins` is no origin; write \"https://example.org\" or \"*\"",
-            "test.toml:6: TLS is not available in this version",
+            "test.toml:6: TLS needs both `tls_cert_path` and `tls_key_path`",
             "test.toml:7: [[listener]] 2 needs `name`",
             "test.toml:7: [[listener]] 2 needs `bind`",
             "test.toml:8: `serves` of [[listener]] 2 is empty",
@@ -440,7 +447,6 @@ fn two_listeners_cannot_share_an_address_or_a_name() {
 #[test]
 fn what_this_version_lacks_is_refused_and_not_ignored() {
     for (text, message) in [
-        ("[server]\ntls_enabled = true", "TLS is not available in this version"),
         ("[server]\nmax_connections_per_ip = 5", "`max_connections_per_ip` is not available in this version"),
         ("[server]\nconnect_rate_per_ip = 5", "`connect_rate_per_ip` is not available in this version"),
         ("[events]\nsinks = [\"webhook\"]", "the sink `webhook` is not available in this version"),
@@ -448,8 +454,6 @@ fn what_this_version_lacks_is_refused_and_not_ignored() {
         assert!(refused(text).starts_with("test.toml:2: "), "{}", refused(text));
         assert!(refused(text).contains(message), "{}", refused(text));
     }
-    let named = loaded("[server]\ntls_cert_path = \"c\"\n[auth]\napi_keys = [\"a:b\"]");
-    assert!(named.warnings[0].contains("there is no TLS"), "{:?}", named.warnings);
 }
 
 #[test]

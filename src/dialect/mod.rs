@@ -28,6 +28,7 @@ pub use session::{Heartbeat, Session};
 
 use std::sync::Arc;
 
+use crate::auth::Certified;
 use crate::base::{Now, PeerKey, RealmId};
 use crate::hub::{DialectId, OnDuplicate, Route, Taken};
 use crate::observe::{Event, ShardMetrics};
@@ -68,6 +69,11 @@ pub trait Surroundings {
     /// False when this connection's own output is over its limit, or when its messages wait for a
     /// full shard.
     fn has_room(&self) -> bool;
+
+    /// What the certificate that this connection's client has shown says about an id.
+    fn certified(&self, _id: &str) -> Certified {
+        Certified::NotAsked
+    }
 
     /// From now on deliveries to this connection are encoded like this.
     fn set_speaks(&mut self, speaks: Speaks);

@@ -14,6 +14,36 @@ const NOTED_MAX: usize = 16_384;
 /// Longest latency that is told apart; a longer one counts as this long.
 const LATENCY_US_MAX: u64 = 60_000_000;
 
+/// Why a connection to a listener with a certificate came to nothing, or broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFailure {
+    /// The peer broke it off.
+    Alert,
+    /// The client's certificate is missing or not accepted.
+    Certificate,
+    /// No version, cipher or protocol in common.
+    Incompatible,
+    /// What came is not what is due.
+    Protocol,
+    /// What came is no TLS at all.
+    Plaintext,
+    /// It ended before its handshake did.
+    Unfinished,
+    Internal,
+}
+
+impl TlsFailure {
+    pub const ALL: [(TlsFailure, &'static str); 7] = [
+        (TlsFailure::Alert, "alert"),
+        (TlsFailure::Certificate, "certificate"),
+        (TlsFailure::Incompatible, "incompatible"),
+        (TlsFailure::Protocol, "protocol"),
+        (TlsFailure::Plaintext, "plaintext"),
+        (TlsFailure::Unfinished, "unfinished"),
+        (TlsFailure::Internal, "internal"),
+    ];
+}
+
 /// A number that only rises. One thread writes it, so an increment needs no locked instruction.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
@@ -74,6 +104,10 @@ pub struct ShardMetrics {
     pub slow_consumers_cut: Counter,
     pub held_back: Counter,
     pub panics: Counter,
+    /// Handshakes that were completed.
+    pub tls_handshakes: Counter,
+    /// By [`TlsFailure`].
+    pub tls_failures: [Counter; TlsFailure::ALL.len()],
     latency_us: Mutex<Histogram<u64>>,
 }
 
@@ -101,6 +135,8 @@ impl Default for ShardMetrics {
             slow_consumers_cut: Counter::default(),
             held_back: Counter::default(),
             panics: Counter::default(),
+            tls_handshakes: Counter::default(),
+            tls_failures: std::array::from_fn(|_| Counter::default()),
             latency_us: Mutex::new(new_histogram()),
         }
     }

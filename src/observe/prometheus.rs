@@ -9,7 +9,7 @@
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
-use super::{Counter, EventQueue, Gauge, ShardMetrics};
+use super::{Counter, EventQueue, Gauge, ShardMetrics, TlsFailure};
 
 /// Upper bounds of the latency histogram, in microseconds and as they are printed, in seconds.
 const LATENCY_BOUNDS: [(u64, &str); 16] = [
@@ -137,6 +137,15 @@ fn connections(page: &mut Page, snapshot: &Snapshot<'_>, nodes: &[Arc<ShardMetri
         &shard.bytes_received
     });
     page.summed("sigmux_sent_bytes_total", "Bytes sent to clients.", shards, |shard| &shard.bytes_sent);
+    page.summed("sigmux_tls_handshakes_total", "TLS handshakes completed.", shards, |shard| {
+        &shard.tls_handshakes
+    });
+    let name = "sigmux_tls_failures_total";
+    page.family(name, "counter", "Connections that should have spoken TLS and did not, or broke off.");
+    for (failure, cause) in TlsFailure::ALL {
+        let count = sum(shards, |shard| &shard.tls_failures[failure as usize]);
+        page.sample(name, &[("cause", &cause)], count);
+    }
     page.summed("sigmux_panics_total", "Sessions ended by a fault of the server.", shards, |shard| {
         &shard.panics
     });

@@ -411,6 +411,11 @@ fn session_listener(listener: &config::Listener) -> session::Listener {
         for_operators: listener.serves.iter().all(|service| is_for_operators(*service)),
         expose_shard: listener.expose_shard,
         allowed_origins: origins(&listener.origins),
+        tls: listener.tls.as_ref().map(|tls| session::TlsTerms {
+            config: Arc::clone(&tls.config),
+            allow_plaintext: tls.allow_plaintext,
+            asks_certificate: listener.asks_certificate(),
+        }),
     }
 }
 

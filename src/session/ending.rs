@@ -121,6 +121,13 @@ impl Session {
         }
     }
 
+    /// TLS has broken off: nothing more can be said.
+    pub fn broken_off(&mut self, settings: &Settings, host: &mut dyn Host) {
+        if !self.is_closing() {
+            self.hang(settings, host);
+        }
+    }
+
     /// What it has sent to other shards has been answered, or that has taken too long.
     pub fn fenced(&mut self, host: &mut dyn Host) {
         if let Some(conclusion) = self.concluding.take() {

@@ -28,6 +28,7 @@ pub(super) fn sniff(
             let refusal = match refusal {
                 Refusal::Full => binary::Refusal::TooManyConnections,
                 Refusal::Draining => binary::Refusal::Draining,
+                Refusal::NeedsTls => binary::Refusal::NeedsTls,
             };
             let error = binary::write_refusal(None, refusal, host.out());
             host.count_error(error);
@@ -63,11 +64,15 @@ impl Head {
                 return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
             }
         };
+        if refusal == Some(Refusal::NeedsTls) {
+            write_response(host.out(), 400, "Bad Request", &[], b"this port speaks TLS\n");
+            return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
+        }
         // What operators ask is answered by the front to the last.
         if refusal.is_some() || (host.draining() && !listener.for_operators) {
             let body: &[u8] = match refusal {
                 Some(Refusal::Full) => b"the server has as many connections as it may\n",
-                Some(Refusal::Draining) | None => b"the server is shutting down\n",
+                _ => b"the server is shutting down\n",
             };
             write_response(host.out(), 503, "Service Unavailable", &[("Retry-After", "1")], body);
             return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };

@@ -8,7 +8,8 @@
 //!              └─request─► tunnel ────────┘
 //! ```
 //!
-//! Owns the stages, the bytes that were received and not used yet, the deadlines, and the outbox.
+//! Owns the stages, the bytes that were received and not used yet, the deadlines, the outbox, and
+//! [`Tls`], inside which all of this runs where a listener has a certificate.
 //! Invariants: after each call everything that could be done has been done, or the session does not
 //! [`Session::wants_input`]; input is used in the order of its arrival, whatever had to wait.
 //! Does not know on which core it lives, and knows no word of a protocol above WebSocket and HTTP.
@@ -20,12 +21,14 @@ mod outbox;
 mod settings;
 mod speaker;
 mod stream;
+mod tls;
 mod tunnel;
 mod websocket;
 
 pub use host::{Framing, Host, TunnelOut};
 pub use outbox::{Batch, Outbox, Spares};
 pub use settings::{Limits, Listener, Settings, allows_origin};
+pub use tls::{CannotSeal, Received, Tls, TlsError, TlsTerms};
 pub use tunnel::Leftover;
 
 use std::time::Duration;
@@ -47,6 +50,8 @@ pub enum Refusal {
     /// The server has as many connections as it may.
     Full,
     Draining,
+    /// The listener speaks TLS, and the connection does not begin with it.
+    NeedsTls,
 }
 
 pub struct Session {
@@ -149,8 +154,7 @@ impl Session {
 
     /// Bytes have arrived. They may be overwritten.
     pub fn feed(&mut self, settings: &Settings, bytes: &mut [u8], host: &mut dyn Host) {
-        self.last_received_us = host.now().mono_us;
-        self.pings = 0;
+        self.heard(host.now());
         if self.backlog.is_empty() && !self.has_unfinished_message() {
             let used = self.advance(settings, bytes, host);
             self.backlog.extend_from_slice(bytes.get(used..).unwrap_or_default());
@@ -160,6 +164,17 @@ impl Session {
             self.backlog.extend_from_slice(bytes);
             self.work_backlog(settings, host);
         }
+    }
+
+    /// Bytes have arrived that are not whole enough to be fed: a part of a TLS record.
+    pub fn heard(&mut self, now: Now) {
+        self.last_received_us = now.mono_us;
+        self.pings = 0;
+    }
+
+    /// The connection is to be refused by its first message.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.refusal = Some(refusal);
     }
 
     /// There may be room again: goes on where it had to stop.
@@ -257,7 +272,9 @@ impl Session {
 
     /// The kernel has taken `bytes` of this connection's output.
     pub fn output_taken(&mut self, bytes: usize, host: &mut dyn Host) {
-        if let Stage::Tunnel(_) = &self.stage {
+        if let Stage::Tunnel(_) = &self.stage
+            && bytes > 0
+        {
             host.tunnel(TunnelOut::Credit(bytes as u32));
         }
     }

@@ -5,8 +5,10 @@
 //! ```
 //!
 //! One send is in flight per connection; everything that is appended meanwhile goes out with the
-//! next one. An idle connection holds no buffer.
+//! next one. An idle connection holds no buffer. What is counted is plaintext, also where TLS seals a
+//! batch on its way out.
 
+use super::tls::{CannotSeal, Tls};
 use crate::base::PeerKey;
 use crate::dialect::MessageRef;
 
@@ -201,18 +203,82 @@ impl Outbox {
         spares: &mut Spares,
         delivered: impl FnMut(u64, u32),
     ) -> Option<(Vec<u8>, usize)> {
-        let batch = self.in_flight.as_mut()?;
-        self.taken_bytes += taken as u32;
-        batch.taken(self.taken_bytes, delivered);
+        self.in_flight.as_ref()?;
+        self.account(self.taken_bytes + taken as u32, delivered);
         if self.taken_bytes < self.in_flight_bytes {
             return Some((bytes, self.taken_bytes as usize));
         }
+        self.land(bytes, spares);
+        None
+    }
+
+    /// As [`Outbox::start_send`], over TLS: handshake messages and alerts go first, and the batch
+    /// waits until the handshake is complete.
+    ///
+    /// # Errors
+    /// Nothing can be sealed any more. The batch is still there.
+    pub fn start_sealed_send(
+        &mut self,
+        tls: &mut Tls,
+        spares: &mut Spares,
+    ) -> Result<Option<Vec<u8>>, CannotSeal> {
+        if self.in_flight.is_some() {
+            return Ok(None);
+        }
+        let is_open = !tls.is_opening() && !tls.is_broken();
+        let plain = self.pending.take_if(|batch| is_open && !batch.bytes.is_empty());
+        let Some(mut batch) = plain.or_else(|| tls.has_output().then(|| spares.take())) else {
+            return Ok(None);
+        };
+        let mut sealed = spares.take();
+        if let Err(error) = tls.seal(&batch.bytes, &mut sealed.bytes) {
+            self.pending = Some(batch);
+            return Err(error);
+        }
+        (self.in_flight_bytes, self.taken_bytes) = (batch.bytes.len() as u32, 0);
+        std::mem::swap(&mut batch.bytes, &mut sealed.bytes);
+        spares.give(sealed);
+        let bytes = std::mem::take(&mut batch.bytes);
+        self.in_flight = Some(batch);
+        Ok(Some(bytes))
+    }
+
+    /// As [`Outbox::sent`], over TLS. Also tells how many bytes of plaintext have been delivered with
+    /// this.
+    pub fn sent_sealed(
+        &mut self,
+        tls: &mut Tls,
+        bytes: Vec<u8>,
+        taken: usize,
+        spares: &mut Spares,
+        delivered: impl FnMut(u64, u32),
+    ) -> (usize, Option<(Vec<u8>, usize)>) {
+        let before = self.taken_bytes;
+        let (plain_taken, rest) = tls.taken(taken);
+        self.account(plain_taken as u32, delivered);
+        let delivered_bytes = (self.taken_bytes - before) as usize;
+        if let Some(offset) = rest {
+            return (delivered_bytes, Some((bytes, offset)));
+        }
+        self.land(bytes, spares);
+        (delivered_bytes, None)
+    }
+
+    /// So much of the batch in flight is with the kernel.
+    fn account(&mut self, taken_bytes: u32, delivered: impl FnMut(u64, u32)) {
+        self.taken_bytes = taken_bytes;
+        if let Some(batch) = &mut self.in_flight {
+            batch.taken(taken_bytes, delivered);
+        }
+    }
+
+    /// All of the batch in flight is with the kernel; `bytes` is its buffer.
+    fn land(&mut self, bytes: Vec<u8>, spares: &mut Spares) {
         (self.in_flight_bytes, self.taken_bytes) = (0, 0);
         if let Some(mut batch) = self.in_flight.take() {
             batch.bytes = bytes;
             spares.give(batch);
         }
-        None
     }
 
     /// Throws away what is not in flight; its messages are handed over to be answered.

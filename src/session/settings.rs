@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls::TlsTerms;
 use crate::dialect::{self, Serves};
 use crate::wire::websocket;
 
@@ -26,6 +27,8 @@ pub struct Listener {
     pub expose_shard: bool,
     /// Origins that browsers may come from. Empty, or with `*`: any.
     pub allowed_origins: Vec<String>,
+    /// With a certificate, connections have to begin with TLS.
+    pub tls: Option<TlsTerms>,
 }
 
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::port::Port;
 use super::world::{Deferred, World};
+use crate::auth::Certified;
 use crate::base::{Now, PeerKey, RealmId};
 use crate::dialect::{Delivery, Speaks, Surroundings, Undeliverable};
 use crate::hub::{DialectId, OnDuplicate, Route, Taken};
@@ -58,6 +59,11 @@ impl Surroundings for Call<'_> {
 
     fn has_room(&self) -> bool {
         self.world.has_room(self.key)
+    }
+
+    fn certified(&self, id: &str) -> Certified {
+        let port = self.world.ports.find(self.key.slot, self.key.generation);
+        port.and_then(|port| port.tls.as_ref()).map_or(Certified::NotAsked, |tls| tls.certifies(id))
     }
 
     fn set_speaks(&mut self, speaks: Speaks) {

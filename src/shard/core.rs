@@ -13,7 +13,7 @@ use super::wheel::Wheel;
 use super::world::{Deferred, World};
 use crate::base::{NodeId, Now, PeerKey, Slab};
 use crate::ring::ConnId;
-use crate::session::{self, Refusal, Session, Settings};
+use crate::session::{self, CannotSeal, Refusal, Session, Settings, Tls};
 
 /// Connections over `connections_max` that are still told so, per shard; further ones are closed
 /// without a word.
@@ -41,6 +41,8 @@ pub struct Shard {
     pub(super) drain_is_ending: bool,
     pub(super) due: Vec<u32>,
     pub(super) gauges_due_us: u64,
+    /// What the records of one receive hold.
+    pub(super) plain: Vec<u8>,
 }
 
 impl Shard {
@@ -62,6 +64,7 @@ impl Shard {
             drain_is_ending: false,
             due: Vec::new(),
             gauges_due_us: 0,
+            plain: Vec::new(),
         }
     }
 
@@ -100,7 +103,9 @@ impl Shard {
             }
         }
         let (slot, generation) = self.sessions.insert(Session::new(listener, refusal, world.now));
-        world.ports.open(slot, generation, admission);
+        let terms = self.settings.listeners[usize::from(listener)].tls.as_ref();
+        let tls = terms.map(|terms| Box::new(Tls::new(terms)));
+        world.ports.open(slot, generation, admission, tls);
         world.metrics.connections.add(1);
         if admission != Admission::Operator {
             world.shared.clients_open.fetch_add(1, Ordering::AcqRel);
@@ -124,6 +129,9 @@ impl Shard {
     /// connection waits for [`Shard::after_received`], which is to be called next.
     pub fn received(&mut self, conn: ConnId, bytes: &mut [u8]) {
         self.world.metrics.bytes_received.add(bytes.len() as u64);
+        if self.world.ports.find(conn.slot, conn.generation).is_some_and(|port| port.tls.is_some()) {
+            return self.received_sealed(conn, bytes);
+        }
         self.call(conn, |session, settings, call| session.feed(settings, bytes, call));
     }
 
@@ -160,11 +168,11 @@ impl Shard {
             return self.close_hard(conn, net);
         };
         metrics.bytes_sent.add(taken as u64);
-        let rest = port.outbox.sent(bytes, taken, spares, |received_us, messages| {
+        let (taken, rest) = port.sent(bytes, taken, spares, |received_us, messages| {
             metrics.delivered.add(u64::from(messages));
             latency.record_us(now.mono_us.saturating_sub(received_us), u64::from(messages));
         });
-        let has_more = rest.is_none() && !port.outbox.is_empty();
+        let has_more = rest.is_none() && !port.is_empty();
         if has_more {
             port.touch(conn.slot, touched);
         }
@@ -214,17 +222,23 @@ impl Shard {
             self.carry_out(net);
         }
         let mut touched = std::mem::take(&mut self.world.touched);
+        let mut lost = Vec::new();
         for slot in touched.drain(..) {
             let Some(port) = self.world.ports.at(slot) else { continue };
             port.touched = false;
-            if let Some(bytes) = port.outbox.start_send() {
-                let conn = ConnId { slot, generation: port.generation };
+            let conn = ConnId { slot, generation: port.generation };
+            match port.start_send(&mut self.world.spares) {
                 // A connection that is closing gives them back: nobody will read them.
-                let _ = net.send(conn, bytes, 0);
+                Ok(Some(bytes)) => drop(net.send(conn, bytes, 0)),
+                Ok(None) => {}
+                Err(CannotSeal) => lost.push(conn),
             }
         }
         // The list's memory is used again; nothing was added meanwhile.
         self.world.touched = touched;
+        for conn in lost {
+            self.close_hard(conn, net);
+        }
         self.world.outlets.ring_bells(|node| ring(net, node));
         self.world.latency.hand_over(&self.world.metrics);
         self.world.metrics.inbox_depth.set(self.world.mesh.depth(self.world.node) as i64);
@@ -309,7 +323,7 @@ impl Shard {
     pub(super) fn settle<N: Net>(&mut self, slot: u32, generation: u32, net: &mut N) {
         let conn = ConnId { slot, generation };
         loop {
-            let World { ports, limits, now, .. } = &mut self.world;
+            let World { ports, limits, now, touched, .. } = &mut self.world;
             let settings = &*self.settings;
             let Some(session) = self.sessions.get_mut(slot, generation) else { return };
             let Some(port) = ports.get(slot, generation) else { return };
@@ -328,7 +342,7 @@ impl Shard {
             if !closing && queued > limits.outbox_hard_bytes + most_reserve(limits, settings) {
                 return self.cut(conn, net);
             }
-            if closing && queued == 0 && session.may_shut_down() {
+            if closing && queued == 0 && session.may_shut_down() && port.has_said_goodbye(slot, touched) {
                 if port.ended {
                     return self.close_hard(conn, net);
                 }

@@ -11,6 +11,7 @@ use super::net::Net;
 use super::port::Admission;
 use super::wheel::TICK;
 use crate::dialect::Undeliverable;
+use crate::observe::TlsFailure;
 use crate::ring::ConnId;
 use crate::session::{Listener, Session};
 
@@ -88,6 +89,9 @@ impl Shard {
         }
         if port.admission != Admission::Operator {
             world.shared.clients_open.fetch_sub(1, Ordering::AcqRel);
+        }
+        if port.tls.is_some_and(|tls| tls.is_opening()) {
+            world.metrics.tls_failures[TlsFailure::Unfinished as usize].add(1);
         }
         let mut lost = Vec::new();
         port.outbox.drop_all(&mut world.spares, |from, reference| lost.push((from, reference)));

@@ -18,6 +18,7 @@ mod net;
 mod parcels;
 mod port;
 mod run;
+mod sealed;
 mod settings;
 mod wheel;
 mod world;

@@ -3,12 +3,14 @@
 
 use crate::base::NodeId;
 use crate::dialect::Speaks;
-use crate::session::{Framing, Outbox};
+use crate::session::{CannotSeal, Framing, Outbox, Spares, Tls};
 
 /// One connection's way out, and what the shard has told the ring about it.
 pub struct Port {
     pub generation: u32,
     pub outbox: Outbox,
+    /// Where the connection speaks TLS, or may yet.
+    pub tls: Option<Box<Tls>>,
     pub speaks: Speaks,
     pub framing: Framing,
     /// The node whose inbox was full when this connection sent there.
@@ -56,10 +58,11 @@ pub struct Ports {
 }
 
 impl Port {
-    fn new(generation: u32, admission: Admission) -> Port {
+    fn new(generation: u32, admission: Admission, tls: Option<Box<Tls>>) -> Port {
         Port {
             generation,
             outbox: Outbox::default(),
+            tls,
             speaks: Speaks::Nothing,
             framing: Framing::Stream,
             held_for: None,
@@ -86,15 +89,57 @@ impl Port {
             touched.push(slot);
         }
     }
+
+    /// The bytes of the next send, if there are any and none are in flight.
+    ///
+    /// # Errors
+    /// TLS can send nothing any more; the connection is lost.
+    pub fn start_send(&mut self, spares: &mut Spares) -> Result<Option<Vec<u8>>, CannotSeal> {
+        match &mut self.tls {
+            None => Ok(self.outbox.start_send()),
+            Some(tls) => self.outbox.start_sealed_send(tls, spares),
+        }
+    }
+
+    /// The kernel has taken `taken` further bytes of the send. Tells how many bytes of the outbox that
+    /// makes, and, where the send was cut short, with what it goes on.
+    pub fn sent(
+        &mut self,
+        bytes: Vec<u8>,
+        taken: usize,
+        spares: &mut Spares,
+        delivered: impl FnMut(u64, u32),
+    ) -> (usize, Option<(Vec<u8>, usize)>) {
+        match &mut self.tls {
+            None => (taken, self.outbox.sent(bytes, taken, spares, delivered)),
+            Some(tls) => self.outbox.sent_sealed(tls, bytes, taken, spares, delivered),
+        }
+    }
+
+    /// Nothing waits to be sent, and nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.outbox.is_empty() && !self.tls.as_ref().is_some_and(|tls| tls.has_output())
+    }
+
+    /// Everything has left, and the end of TLS behind it; that one goes out only now.
+    pub fn has_said_goodbye(&mut self, slot: u32, touched: &mut Vec<u32>) -> bool {
+        let Some(tls) = &mut self.tls else { return true };
+        tls.close_notify();
+        let is_empty = self.is_empty();
+        if !is_empty {
+            self.touch(slot, touched);
+        }
+        is_empty
+    }
 }
 
 impl Ports {
-    pub fn open(&mut self, slot: u32, generation: u32, admission: Admission) {
+    pub fn open(&mut self, slot: u32, generation: u32, admission: Admission, tls: Option<Box<Tls>>) {
         let index = slot as usize;
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || None);
         }
-        self.slots[index] = Some(Port::new(generation, admission));
+        self.slots[index] = Some(Port::new(generation, admission, tls));
     }
 
     pub fn get(&mut self, slot: u32, generation: u32) -> Option<&mut Port> {

@@ -44,6 +44,34 @@ async fn server() -> Server {
 }
 
 #[tokio::test]
+async fn tls_is_measured_in_every_dialect_and_mode() {
+    let authority = Authority::new("tests");
+    let pair = authority.server();
+    let setup = Setup::new().open_to_all().section("[rooms]\nstore = 'memory'").tls(&pair);
+    let server = setup.listener("main", &["binary", "rooms", "devices", "calls"]).start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, authority.pem()).expect("written");
+    let (main, ca) = (server.main(), format!("--ca {}", file.display()));
+    for flags in [
+        format!("--url wss://{main}/ --outstanding 32 --size mixed {ca}"),
+        format!("--url tls://{main} --outstanding 4 --size sdp --insecure"),
+        format!("--url wss://{main}/ --dialect rooms --size ice {ca}"),
+        format!("--url wss://{main}/ --dialect devices --size mixed --outstanding 2 {ca}"),
+        format!("--url wss://{main}/ws --dialect calls --size ice --outstanding 2 --insecure"),
+        format!("--url wss://{main}/ --mode open --rate 2000 {ca}"),
+        format!("--url wss://{main}/ --mode storm {ca}"),
+    ] {
+        let report = clean(&format!("{flags} --connections 16")).await;
+        assert!(is_positive(&report["arrived"]), "{flags}: {report}");
+    }
+    // Somebody else's certificate.
+    std::fs::write(&file, Authority::new("somebody else").pem()).expect("written");
+    let (code, _, stderr) = load(&format!("--duration 1s --url wss://{main}/ --connections 2 {ca}")).await;
+    assert_eq!(code, Some(1), "{stderr}");
+}
+
+#[tokio::test]
 async fn every_dialect_is_measured_in_closed_loop() {
     let server = server().await;
     let main = server.main();

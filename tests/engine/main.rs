@@ -26,6 +26,7 @@ mod requests;
 mod rooms;
 mod stress;
 mod takeover;
+mod tls;
 mod tokens;
 mod translate;
 mod websocket;

@@ -1,5 +1,6 @@
 //! The flags of `sigmux load`, and the help that teaches them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -29,6 +30,7 @@ Examples (the server first, such as `SIGMUX_AUTH_AUTH_METHOD=none sigmux serve`)
   sigmux load --dialect rooms                        signs in and makes a room by itself
   sigmux load --dialect devices --url ws://127.0.0.1:8081/
   sigmux load --dialect calls --url ws://127.0.0.1:8080/ws
+  sigmux load --url wss://localhost:8443/ --ca cert.pem
 
 Against a server of another kind: it has to speak one of the four dialects. A text is found by the mark
 that the message carries, so a server may add fields and change their order.
@@ -66,7 +68,8 @@ pub enum Pairs {
 
 #[derive(Args, Clone, Debug)]
 pub struct LoadArguments {
-    /// Where the server is; ws:// for WebSocket, tcp:// for 0xAA frames straight on TCP
+    /// Where the server is; ws:// for WebSocket, tcp:// for 0xAA frames straight on TCP, wss:// and
+    /// tls:// for the same inside TLS
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/")]
     pub url: String,
 
@@ -161,6 +164,14 @@ pub struct LoadArguments {
     /// Starts the random numbers: sizes and masking keys
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
+
+    /// TLS: certificates in PEM that the server's must come from
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub ca: Option<PathBuf>,
+
+    /// TLS: believe any server
+    #[arg(long)]
+    pub insecure: bool,
 
     /// Also put load on a server that is not on this machine
     #[arg(long)]

@@ -91,7 +91,7 @@ impl<'r, 'a> Drive<'r, 'a> {
         let rehearse = run.plan.mode == Mode::Idle && !run.plan.warm_up.is_zero();
         Ok(Drive {
             phase: if rehearse { Phase::Rehearsing { leaving: false } } else { Phase::Opening },
-            api: Api::new(&run.plan.target),
+            api: Api::new(run.plan),
             run,
             ring,
             since_ns: 0,
@@ -168,7 +168,7 @@ impl<'r, 'a> Drive<'r, 'a> {
             Completion::Received { conn, buffer, len } => {
                 let bytes = self.ring.buffer(&buffer, len);
                 if self.run.links[conn.slot as usize].generation == conn.generation {
-                    self.run.received(conn.slot, bytes);
+                    self.run.arrive(conn.slot, bytes);
                 }
                 self.ring.recycle(buffer);
             }
@@ -181,7 +181,7 @@ impl<'r, 'a> Drive<'r, 'a> {
             Completion::Closed { conn } => {
                 let link = &mut self.run.links[conn.slot as usize];
                 link.stage = Stage::Free;
-                (link.partial, link.out) = (Vec::new(), Vec::new());
+                (link.partial, link.out, link.seal) = (Vec::new(), Vec::new(), None);
                 link.sending = false;
                 self.free.push(conn.slot);
             }
@@ -218,7 +218,10 @@ impl<'r, 'a> Drive<'r, 'a> {
             }
             self.run.fill(index);
             let link = &mut self.run.links[index as usize];
-            let out = std::mem::take(&mut link.out);
+            let out = match &mut link.seal {
+                None => std::mem::take(&mut link.out),
+                Some(seal) => seal.seal(&mut link.out, self.pool.pop().unwrap_or_default()),
+            };
             if out.is_empty() {
                 self.reuse(out);
                 continue;

@@ -1,19 +1,24 @@
 //! A blocking HTTP/1.1 client for what comes before a WebSocket: a room, a seat in a call.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::plan::Target;
+use super::plan::Plan;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// One connection, opened at need and kept.
 pub struct Api<'a> {
-    target: &'a Target,
-    stream: Option<BufReader<TcpStream>>,
+    plan: &'a Plan,
+    stream: Option<BufReader<Box<dyn Stream>>>,
 }
+
+/// With TLS or without.
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
 
 pub struct Answer {
     pub status: u16,
@@ -21,8 +26,8 @@ pub struct Answer {
 }
 
 impl<'a> Api<'a> {
-    pub fn new(target: &'a Target) -> Api<'a> {
-        Api { target, stream: None }
+    pub fn new(plan: &'a Plan) -> Api<'a> {
+        Api { plan, stream: None }
     }
 
     /// One request and its answer.
@@ -36,7 +41,7 @@ impl<'a> Api<'a> {
         authorization: Option<&str>,
         body: Option<&str>,
     ) -> Result<Answer, String> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.target.host);
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.plan.target.host);
         if let Some(token) = authorization {
             request += &format!("Authorization: Bearer {token}\r\n");
         }
@@ -53,10 +58,17 @@ impl<'a> Api<'a> {
 
     fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
         if self.stream.is_none() {
-            let stream = TcpStream::connect_timeout(&self.target.address, TIMEOUT)?;
+            let stream = TcpStream::connect_timeout(&self.plan.target.address, TIMEOUT)?;
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(TIMEOUT))?;
             stream.set_write_timeout(Some(TIMEOUT))?;
+            let stream: Box<dyn Stream> = match &self.plan.sealing {
+                None => Box::new(stream),
+                Some(sealing) => {
+                    let connection = sealing.connection().map_err(io::Error::other)?;
+                    Box::new(rustls::StreamOwned::new(connection, stream))
+                }
+            };
             self.stream = Some(BufReader::new(stream));
         }
         let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };

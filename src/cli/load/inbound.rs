@@ -15,6 +15,26 @@ use crate::wire::websocket::Opcode;
 const FRAGMENTS_BYTES_MAX: usize = 4 << 20;
 
 impl Run<'_> {
+    /// Bytes of a socket, which may be sealed.
+    pub fn arrive(&mut self, index: u32, bytes: &[u8]) {
+        let Some(mut seal) = self.links[index as usize].seal.take() else {
+            return self.received(index, bytes);
+        };
+        let mut plain = std::mem::take(&mut self.plain);
+        let opened = seal.open(bytes, &mut plain);
+        let link = &mut self.links[index as usize];
+        if seal.has_output() || !link.out.is_empty() {
+            self.touch(index);
+        }
+        self.links[index as usize].seal = Some(seal);
+        self.received(index, &plain);
+        if let Err(error) = opened {
+            self.ended(index, &error.to_string());
+        }
+        plain.clear();
+        self.plain = plain;
+    }
+
     /// Bytes of a link, cut anywhere.
     pub fn received(&mut self, index: u32, bytes: &[u8]) {
         let now_ns = self.now_ns();

@@ -2,6 +2,7 @@
 
 use super::arrivals::Arrivals;
 use super::dialects::Seat;
+use super::sealed::Seal;
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub struct Link {
     pub partial: Vec<u8>,
     /// The frames so far of a message in fragments.
     pub fragments: Vec<u8>,
+    pub seal: Option<Box<Seal>>,
     /// When it entered its stage; ns since the run began.
     pub since_ns: u64,
 }
@@ -63,6 +65,7 @@ impl Link {
             out: Vec::new(),
             partial: Vec::new(),
             fragments: Vec::new(),
+            seal: None,
             since_ns: 0,
         }
     }

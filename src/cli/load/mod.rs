@@ -25,6 +25,7 @@ mod plan;
 mod process;
 mod report;
 mod run;
+mod sealed;
 mod websocket;
 
 use std::io::Write;
@@ -86,7 +87,7 @@ fn measure(plan: &Plan, err: &mut impl Write) -> Result<Report, String> {
         .and_then(|_| signal_hook::flag::register(SIGINT, interrupted.clone()))
         .map_err(|error| format!("no signals: {error}"))?;
 
-    let mut api = Api::new(&plan.target);
+    let mut api = Api::new(plan);
     let access = Access::obtain(plan, &mut api, of_this_run())?;
     let templates = access.templates(plan)?;
     let mut run = Run::new(plan, &access, templates, Instant::now());

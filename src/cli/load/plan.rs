@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::arguments::{Dialect, LoadArguments, Mode, Pairs};
 use super::payloads::Sizes;
+use super::sealed::Sealing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -16,6 +17,8 @@ pub enum Transport {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub target: Target,
+    /// With `wss://` and `tls://`.
+    pub sealing: Option<Sealing>,
     pub dialect: Dialect,
     pub mode: Mode,
     pub connections: u32,
@@ -40,6 +43,8 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub transport: Transport,
+    /// Inside TLS.
+    pub sealed: bool,
     /// As in the URL, for the Host header.
     pub host: String,
     pub address: SocketAddr,
@@ -66,8 +71,16 @@ impl Plan {
                 target.address
             ));
         }
+        let sealing = match (target.sealed, &arguments.ca, arguments.insecure) {
+            (false, None, false) => None,
+            (false, _, _) => return Err("--ca and --insecure belong to wss:// and tls://".to_owned()),
+            (true, None, false) => {
+                return Err("TLS needs --ca FILE, or --insecure, which believes any server".to_owned());
+            }
+            (true, ca, _) => Some(Sealing::new(&target.host, ca.as_deref())?),
+        };
         if target.transport == Transport::Tcp && arguments.dialect != Dialect::Binary {
-            return Err("tcp:// carries the dialect `binary` alone".to_owned());
+            return Err("tcp:// and tls:// carry the dialect `binary` alone".to_owned());
         }
         let rate = match (arguments.mode, arguments.rate) {
             (Mode::Open, Some(rate)) => rate,
@@ -81,7 +94,7 @@ impl Plan {
         }
         if arguments.pairs != Pairs::Any {
             if target.transport == Transport::Tcp {
-                return Err("--pairs reads the shard from a 101, which tcp:// has not".to_owned());
+                return Err("--pairs reads the shard from a 101, which no TCP has".to_owned());
             }
             if arguments.dialect == Dialect::Calls {
                 return Err(
@@ -100,6 +113,7 @@ impl Plan {
         }
         Ok(Plan {
             target,
+            sealing,
             dialect: arguments.dialect,
             mode: arguments.mode,
             // In pairs: a last one without a partner would only be in the way of the figures.
@@ -162,13 +176,15 @@ impl Names {
 
 impl Target {
     fn parse(url: &str) -> Result<Target, String> {
-        let (scheme, rest) =
-            url.split_once("://").ok_or_else(|| format!("{url}: begins with ws:// or tcp://"))?;
-        let transport = match scheme {
-            "ws" => Transport::WebSocket,
-            "tcp" => Transport::Tcp,
-            "wss" | "https" => return Err("TLS is not measured here; use ws:// behind it".to_owned()),
-            _ => return Err(format!("{scheme}:// is not known; use ws:// or tcp://")),
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| format!("{url}: begins with ws://, wss://, tcp:// or tls://"))?;
+        let (transport, sealed) = match scheme {
+            "ws" => (Transport::WebSocket, false),
+            "wss" => (Transport::WebSocket, true),
+            "tcp" => (Transport::Tcp, false),
+            "tls" => (Transport::Tcp, true),
+            _ => return Err(format!("{scheme}:// is not known; use ws://, wss://, tcp:// or tls://")),
         };
         let (host, path) = match rest.find('/') {
             Some(slash) => rest.split_at(slash),
@@ -180,15 +196,16 @@ impl Target {
         let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let with_port = match (has_port, transport) {
             (true, _) => host.to_owned(),
+            (false, Transport::WebSocket) if sealed => format!("{host}:443"),
             (false, Transport::WebSocket) => format!("{host}:80"),
-            (false, Transport::Tcp) => return Err(format!("{url}: tcp:// needs a port")),
+            (false, Transport::Tcp) => return Err(format!("{url}: {scheme}:// needs a port")),
         };
         let address = with_port
             .to_socket_addrs()
             .ok()
             .and_then(|mut all| all.next())
             .ok_or_else(|| format!("{host}: no such host"))?;
-        Ok(Target { transport, host: host.to_owned(), address, path: path.to_owned() })
+        Ok(Target { transport, sealed, host: host.to_owned(), address, path: path.to_owned() })
     }
 }
 
@@ -233,6 +250,17 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_spoken_where_the_url_says_so() {
+        let plan = plan("--url wss://localhost/ --insecure").expect("a plan");
+        assert_eq!((plan.target.transport, plan.target.address.port()), (Transport::WebSocket, 443));
+        assert!(plan.sealing.is_some());
+        let plan = self::plan("--url tls://[::1]:8443 --insecure").expect("a plan");
+        assert_eq!((plan.target.transport, plan.target.sealed), (Transport::Tcp, true));
+        assert_eq!(plan.sealing.expect("TLS").name.to_str(), "::1");
+        assert!(self::plan("").expect("a plan").sealing.is_none());
+    }
+
+    #[test]
     fn what_does_not_fit_together_is_refused() {
         for words in [
             "--mode open",
@@ -242,6 +270,10 @@ mod tests {
             "--connections 30000",
             "--outstanding 0",
             "--url wss://localhost:1/",
+            "--url tls://localhost --insecure",
+            "--url wss://localhost:1/ --ca /nowhere/ca.pem",
+            "--url ws://localhost:1/ --insecure",
+            "--url https://localhost:1/ --insecure",
             "--url tcp://localhost",
             "--url http://localhost",
             "--url localhost",

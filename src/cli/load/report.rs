@@ -132,9 +132,11 @@ impl Report {
         let has_arrivals = tally.arrived > 0 || plan.mode == Mode::Idle;
         Report {
             version: env!("CARGO_PKG_VERSION"),
-            url_scheme: match plan.target.transport {
-                Transport::WebSocket => "ws",
-                Transport::Tcp => "tcp",
+            url_scheme: match (plan.target.transport, plan.target.sealed) {
+                (Transport::WebSocket, false) => "ws",
+                (Transport::WebSocket, true) => "wss",
+                (Transport::Tcp, false) => "tcp",
+                (Transport::Tcp, true) => "tls",
             },
             address: plan.target.address.to_string(),
             dialect: word(&plan.dialect),

@@ -12,6 +12,7 @@ use super::marks::Searcher;
 use super::measure::Tally;
 use super::payloads::Template;
 use super::plan::{Plan, Transport};
+use super::sealed::Seal;
 use super::websocket;
 use crate::wire::websocket::Opcode;
 
@@ -41,6 +42,8 @@ pub struct Run<'a> {
     pub due: u64,
     pub random: Random,
     pub(super) searcher: Searcher,
+    /// What the records of one receive hold.
+    pub(super) plain: Vec<u8>,
     epoch: Instant,
 }
 
@@ -99,6 +102,7 @@ impl<'a> Run<'a> {
             due: 0,
             random: Random::new(plan.seed),
             searcher: Searcher::new(),
+            plain: Vec::new(),
             epoch,
         }
     }
@@ -116,6 +120,10 @@ impl<'a> Run<'a> {
             Carries::Posts => Stage::Ready,
         };
         link.reopen(stage, began_ns);
+        if let Some(sealing) = &self.plan.sealing {
+            // Only what the run began with could be wrong, and that has been tried.
+            link.seal = Seal::new(sealing).ok().map(Box::new);
+        }
         match link.carries {
             Carries::WebSocket => {
                 let bearer = (self.plan.dialect == Dialect::Devices && self.plan.names.has_token())

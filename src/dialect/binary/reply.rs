@@ -39,6 +39,8 @@ pub enum Refusal {
     TooManyConnections,
     /// The server is shutting down.
     Draining,
+    /// The connection should have begun with TLS.
+    NeedsTls,
     /// We broke something.
     Internal,
 }
@@ -77,6 +79,7 @@ pub fn write_refusal(form: Option<Form>, refusal: Refusal, out: &mut Vec<u8>) ->
     let (code, message) = match refusal {
         Refusal::TooManyConnections => (Code::Unavailable, "Server has too many connections"),
         Refusal::Draining => undeliverable(Undeliverable::Draining),
+        Refusal::NeedsTls => (Code::BadRequest, "This port speaks TLS"),
         Refusal::Internal => (Code::Internal, "Internal server error"),
     };
     write(Reply::Error { code, message }, form.unwrap_or(Form::FLAT_JSON), &NIL, out);

@@ -352,7 +352,9 @@ impl Session {
     ) -> Result<Uuid, (Code, &'static str, (String, &'static str))> {
         let Connect { form, client_id, token } = connect;
         let now = ctx.around().now();
-        if let Err(refused) = settings.auth.verify(&client_id, token.expose(), now.unix_seconds()) {
+        let certified = ctx.around().certified(&client_id);
+        let verdict = settings.auth.verify(&client_id, token.expose(), certified, now.unix_seconds());
+        if let Err(refused) = verdict {
             let reason = (client_id.into_owned(), refused.reason());
             return Err((Code::Unauthorized, "Invalid token", reason));
         }

@@ -54,6 +54,8 @@ pub(super) enum Refusal<'a> {
     NotAllowed,
     /// The token is somebody else's.
     OtherId,
+    /// The certificate is somebody else's.
+    OtherCertificate,
     TooManyMessages,
     TooManyClients,
     /// The list would be longer than what is kept free for replies.
@@ -78,7 +80,7 @@ impl Refusal<'_> {
             Refusal::InvalidId => Code::InvalidId,
             Refusal::IdTaken => Code::IdTaken,
             Refusal::NotAllowed => Code::NotAllowed,
-            Refusal::OtherId => Code::Unauthorized,
+            Refusal::OtherId | Refusal::OtherCertificate => Code::Unauthorized,
             Refusal::TooManyMessages => Code::TooManyMessages,
             Refusal::TooManyClients => Code::TooManyClients,
             Refusal::ListTooLong => Code::CannotTakeMore,
@@ -99,6 +101,7 @@ impl Refusal<'_> {
             Refusal::IdTaken => ("Id is taken", None),
             Refusal::NotAllowed => ("Not allowed", None),
             Refusal::OtherId => ("Not allowed", Some("The token is for another id")),
+            Refusal::OtherCertificate => ("Not allowed", Some("The certificate is for another id")),
             Refusal::TooManyMessages => ("Too many messages", None),
             Refusal::TooManyClients => ("Too many clients", None),
             Refusal::ListTooLong => ("Too many clients to list", None),

@@ -14,7 +14,7 @@ use super::roles::Role;
 use super::roster::NotEntered;
 use super::signal::{MadeSessionId, SignalText};
 use super::{DIALECT, Settings};
-use crate::auth::DeviceClaims;
+use crate::auth::{Certified, DeviceClaims};
 use crate::base::Now;
 use crate::dialect::{
     Body, Context, Conversation, Delivery, Kind, MessageLabel, MessageRef, Opening, Parts, Progress, Rate,
@@ -294,6 +294,10 @@ impl Session {
         if self.bearer.as_ref().is_some_and(|bearer| !bearer.names(id)) {
             publish_rejected(id, "wrong_subject", ctx);
             return Err(Refusal::OtherId);
+        }
+        if ctx.around().certified(id) == Certified::No {
+            publish_rejected(id, "wrong_certificate", ctx);
+            return Err(Refusal::OtherCertificate);
         }
         if ctx.around().draining() {
             return Err(Refusal::ShuttingDown);

@@ -4,7 +4,8 @@
 //! payload forms, a client over WebSocket (tokio-tungstenite) and over plain TCP, a raw WebSocket
 //! for what no library would send, an HTTP/1.1 client, a client of JSON texts, one of `devices`, one
 //! of `rooms` with its HTTP API, one of `calls`, Socket.IO spoken by hand, tokens signed by keys of
-//! its own, and a server that publishes those keys. Every wait has a deadline. Knows nothing of the
+//! its own, a server that publishes those keys, certificates, and TLS between any of these clients and
+//! a server. Every wait has a deadline. Knows nothing of the
 //! crate under test but the path of its binary.
 
 mod bystanders;
@@ -22,6 +23,7 @@ mod server;
 mod signer;
 mod station;
 mod text;
+mod tls;
 
 pub use bystanders::{Bystanders, across_shards, on_one_shard};
 pub use call::{Caller, Seat};
@@ -38,6 +40,7 @@ pub use server::{Server, Setup, token_of, tool};
 pub use signer::{Signer, assert_signed_by, key_set, unix_seconds, unsealed};
 pub use station::{Station, Transport};
 pub use text::{Said, TextClient};
+pub use tls::{Authority, Relay, handshake};
 
 use std::future::Future;
 use std::io::Write;

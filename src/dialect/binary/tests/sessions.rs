@@ -541,9 +541,12 @@ fn while_draining_a_connect_is_a_503() {
 
 #[test]
 fn refusals_are_whole_frames_in_flat_json_or_the_session_s_form() {
-    for (refusal, code) in
-        [(Refusal::TooManyConnections, 503), (Refusal::Draining, 503), (Refusal::Internal, 500)]
-    {
+    for (refusal, code) in [
+        (Refusal::TooManyConnections, 503),
+        (Refusal::Draining, 503),
+        (Refusal::NeedsTls, 400),
+        (Refusal::Internal, 500),
+    ] {
         let mut out = Vec::new();
         let label = write_refusal(None, refusal, &mut out);
         assert_eq!(ERROR_LABELS[usize::from(label)].1, code.to_string());
