@@ -1,113 +1,125 @@
-//! Whole turns of real shards on in-memory connections: everything but the kernel.
+//! Whole turns of real shards on connections that are buffers: everything but the kernel.
 //!
-//!     cargo bench --bench relay -- --quick
+//!     cargo bench --bench relay
 //!
-//! The world of the simulator has costs of its own, such as copying what a client writes;
-//! `idle_turn` shows what a turn costs in which nothing happens.
+//! `turn/idle` shows what a turn costs in which nothing happens; a relayed message takes two, one when
+//! it comes and one when the kernel has taken it. What the front does to a signal of `calls` or
+//! `broadcast` is here without HTTP and Socket.IO.
 
+#[path = "subjects/engine.rs"]
+mod engine;
+#[path = "subjects/messages.rs"]
+mod messages;
+#[path = "subjects/relays.rs"]
+mod relays;
+
+use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sigmux::sim::{self, ClientId, Sim, Size};
-use sigmux::wire::frame::write_frame;
-use sigmux::wire::websocket::unmask;
 
-const OFFER_SDP: &str = include_str!("../tests/vectors/offer.sdp");
-const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+use engine::Engine;
+use messages::{BINARY, HEARTBEAT, JSON_PAYLOAD, LENGTHS, Length, TEXT, frame, masked, station_signal};
+use relays::{Relay, WAYS, Way, expected_station_text, station_text};
 
 criterion_group! {
     name = relay;
     config = Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-        .sample_size(40);
-    targets = turn, relayed
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(40)
+        .nresamples(10_000);
+    targets = turn, one_at_a_time, many_at_once, between_shards, broadcast
 }
 criterion_main!(relay);
 
 /// A client says something, and the server answers it.
 fn turn(criterion: &mut Criterion) {
-    let mut sim = world(1);
-    let alice = log_in(&mut sim, 0, "alice");
-    let heartbeat = message(0x04, r#"{"timestamp":1}"#);
+    let mut engine = Engine::new(1);
+    let (agent, drone) = (engine.log_in_json(0, "agent"), engine.log_in_device(0, "drone"));
+    let heartbeat = masked(BINARY, &frame(HEARTBEAT, JSON_PAYLOAD, br#"{"timestamp":1}"#));
+    let ping = masked(TEXT, br#"{"type":"ping"}"#);
+
     let mut group = criterion.benchmark_group("turn");
-    group.bench_function("idle_turn", |b| b.iter(|| sim.settle()));
-    group.bench_function("heartbeat", |b| {
-        b.iter(|| {
-            sim.write(alice, &heartbeat);
-            sim.settle();
-            assert!(!sim.read(alice).is_empty());
-        });
-    });
-    group.finish();
-}
-
-/// From one client's bytes to the other's, one message a turn and many.
-fn relayed(criterion: &mut Criterion) {
-    let short = signal(&"x".repeat(180));
-    let sdp = signal(OFFER_SDP);
-    let mut group = criterion.benchmark_group("relay");
-    for (place, shards) in [("same_shard", 1), ("two_shards", 2)] {
-        for (name, text, messages) in
-            [("256_bytes", &short, 1), ("256_bytes_times_64", &short, 64), ("sdp_4_kib", &sdp, 1)]
-        {
-            let mut sim = world(shards);
-            let alice = log_in(&mut sim, 0, "alice");
-            let bob = log_in(&mut sim, shards - 1, "bob");
-            let sent = message(0x10, text).repeat(messages);
-            group.throughput(Throughput::Elements(messages as u64));
-            group.bench_function(BenchmarkId::new(place, name), |b| {
-                b.iter(|| {
-                    sim.write(alice, &sent);
-                    sim.settle();
-                    assert!(sim.read(bob).len() > messages * text.len(), "all arrive, stamped");
-                });
+    group.bench_function("idle", |b| b.iter(|| engine.idle_turn()));
+    for (name, client, said, word) in [
+        ("binary_heartbeat", agent, &heartbeat, &br#"{"timestamp":1700000000}"#[..]),
+        ("devices_ping", drone, &ping, &br#"{"type":"pong""#[..]),
+    ] {
+        engine.say(client, said);
+        let answer = engine.heard(client, <[u8]>::to_vec);
+        assert!(answer.windows(word.len()).any(|at| at == word), "{}", String::from_utf8_lossy(&answer));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                engine.say(client, said);
+                assert!(engine.heard(client, <[u8]>::len) == answer.len());
             });
-            assert!(sim.read(alice).is_empty(), "none came back");
+        });
+    }
+    group.finish();
+}
+
+/// From one client's bytes to the other's, within each dialect.
+fn one_at_a_time(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("relay");
+    for (way_name, way) in WAYS {
+        for (name, length) in LENGTHS {
+            passed(&mut group, BenchmarkId::new(way_name, name), Relay::new(way, length, 1, 1));
         }
     }
     group.finish();
 }
 
-fn world(shards: usize) -> Sim {
-    let size = Size { shards, inbox_messages_max: 1024, events_max: 1024, seed: 1 };
-    Sim::new(&size, sim::settings(), &sim::limits())
-}
-
-fn log_in(sim: &mut Sim, shard: usize, id: &str) -> ClientId {
-    let client = sim.connect(shard);
-    sim.write(
-        client,
-        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    );
-    sim.write(client, &message(0x01, &format!(r#"{{"client_id":"{id}","auth_token":""}}"#)));
-    sim.settle();
-    let answer = String::from_utf8_lossy(&sim.read(client)).into_owned();
-    assert!(answer.contains(r#""status":"success""#), "{answer}");
-    client
-}
-
-fn signal(data: &str) -> String {
-    let data = serde_json::to_string(data).expect("text is JSON");
-    format!(r#"{{"target_client_id":"bob","signal_data":{data}}}"#)
-}
-
-/// A client's WebSocket message with one frame in it.
-fn message(message_type: u8, payload: &str) -> Vec<u8> {
-    let mut frame = Vec::new();
-    write_frame(&mut frame, message_type, &[7; 16], 2, |out| out.extend_from_slice(payload.as_bytes()))
-        .expect("a short payload");
-    unmask(&mut frame, KEY, 0);
-    let mut out = vec![0x82];
-    match u8::try_from(frame.len()) {
-        Ok(length @ 0..=125) => out.push(0x80 | length),
-        _ => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(frame.len() as u16).to_be_bytes());
-        }
+/// 64 messages in one receive, for one target: its output goes out at once. `calls` has a request for
+/// each.
+fn many_at_once(criterion: &mut Criterion) {
+    const MESSAGES: usize = 64;
+    let mut group = criterion.benchmark_group("relay_64_at_once");
+    group.throughput(Throughput::Elements(MESSAGES as u64));
+    for (name, way) in WAYS.into_iter().filter(|(_, way)| *way != Way::Calls) {
+        let relay = Relay::new(way, Length::Bytes(256), MESSAGES, 1);
+        passed(&mut group, BenchmarkId::from_parameter(name), relay);
     }
-    out.extend_from_slice(&KEY);
-    out.extend_from_slice(&frame);
-    out
+    group.finish();
+}
+
+/// Through an inbox, on one thread: without waking anybody.
+fn between_shards(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("relay_between_shards");
+    for messages in [1, 64] {
+        group.throughput(Throughput::Elements(messages as u64));
+        let relay = Relay::new(Way::BinaryJson, Length::Bytes(256), messages, 2);
+        passed(&mut group, BenchmarkId::new("binary_json_256_bytes", messages), relay);
+    }
+    group.finish();
+}
+
+/// What the front does to the event `signal`, and a signal that crosses to another dialect.
+fn broadcast(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("relay");
+    for (name, length) in LENGTHS {
+        let argument = station_signal(length, "AAAAAAAAAAAAAAAB");
+        let expected = expected_station_text(&argument);
+        let mut out = Vec::new();
+        station_text(&argument, &mut out);
+        assert!(out == expected, "{}", String::from_utf8_lossy(&out));
+        group.bench_function(BenchmarkId::new("broadcast", name), |b| {
+            b.iter(|| {
+                station_text(black_box(&argument), &mut out);
+                assert!(out.len() == expected.len());
+            });
+        });
+    }
+    let relay = Relay::new(Way::BroadcastToBinary, Length::Description, 1, 1);
+    passed(&mut group, BenchmarkId::new("broadcast_to_binary", "sdp_4_kib"), relay);
+    group.finish();
+}
+
+fn passed<M: criterion::measurement::Measurement>(
+    group: &mut criterion::BenchmarkGroup<'_, M>,
+    id: BenchmarkId,
+    mut relay: Relay,
+) {
+    group.bench_function(id, |b| b.iter(|| relay.pass()));
+    relay.check();
 }

@@ -1,204 +1,251 @@
-//! Codecs and the directory: what every message passes.
+//! Codecs: what every message passes. The well-known crates do the same work beside ours.
 //!
-//!     cargo bench --bench wire -- --quick
+//!     cargo bench --bench wire
+//!     cargo bench --bench wire -- websocket
 
-use std::borrow::Cow;
+#[path = "subjects/messages.rs"]
+mod messages;
+#[path = "subjects/peers.rs"]
+mod peers;
+
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use sigmux::base::{NodeId, PeerKey, RealmId};
-use sigmux::hub::{DialectId, Directory, OnDuplicate};
-use sigmux::wire::frame::{complete, streaming, write_frame};
-use sigmux::wire::json::{Scanner, Span};
-use sigmux::wire::websocket::{Decoder, Event, Limits, Pool, unmask};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+    measurement::WallTime,
+};
+use sigmux::wire::frame::{HEADER_BYTES, complete, streaming, write_frame};
+use sigmux::wire::http::{HeadLimits, parse_head};
+use sigmux::wire::websocket::{self, Opcode, unmask};
 
-const OFFER_SDP: &str = include_str!("../tests/vectors/offer.sdp");
-const UUID: [u8; 16] = *b"0123456789abcdef";
-const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-const LIMITS: Limits = Limits { message_bytes_max: 1 << 20 };
+use messages::{
+    BINARY, JSON_PAYLOAD, KEY, LENGTHS, Length, OFFER, TEXT, UUID, json_signal, masked, unmasked,
+};
+use peers::{Decodes, FastWebsockets, Ours, Signal, Tungstenite, scan};
 
 criterion_group! {
     name = wire;
     config = Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-        .sample_size(40);
-    targets = frame, masking, websocket, json, directory
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(40)
+        .nresamples(10_000);
+    targets = frame, masking, decode, encode, head, json
 }
 criterion_main!(wire);
 
 fn frame(criterion: &mut Criterion) {
-    let payload = stamped_signal();
-    let bytes = framed(&payload);
     let mut group = criterion.benchmark_group("frame");
-    group.bench_function("parse_complete", |b| b.iter(|| complete(black_box(&bytes)).is_ok()));
-    group.bench_function("parse_streaming", |b| b.iter(|| streaming(black_box(&bytes)).is_ok()));
-    group.throughput(Throughput::Bytes(bytes.len() as u64));
-    let mut out = Vec::with_capacity(bytes.len());
-    group.bench_function("encode", |b| {
-        b.iter(|| {
+    for (name, length) in LENGTHS {
+        let bytes = json_signal(length, "bob");
+        let payload = &bytes[HEADER_BYTES..];
+        let parsed = complete(&bytes).unwrap_or_else(|_| panic!("a frame"));
+        assert!(parsed.payload == payload && streaming(&bytes) == Ok(parsed));
+        let mut out = Vec::with_capacity(bytes.len());
+        let mut encode = |payload: &[u8]| {
             out.clear();
-            let payload = black_box(payload.as_bytes());
-            write_frame(&mut out, 0x10, &UUID, 2, |out| out.extend_from_slice(payload)).is_ok()
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(payload);
+            write_frame(&mut out, length.message_type(), &UUID, JSON_PAYLOAD, write).expect("it fits");
+            black_box(&out) == &bytes
+        };
+        assert!(encode(payload));
+
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(BenchmarkId::new("parse_complete", name), |b| {
+            b.iter(|| complete(black_box(&bytes)).is_ok_and(|frame| frame.message_type == OFFER));
         });
-    });
+        group.bench_function(BenchmarkId::new("parse_streaming", name), |b| {
+            b.iter(|| streaming(black_box(&bytes)).is_ok_and(|frame| frame.message_type == OFFER));
+        });
+        group.bench_function(BenchmarkId::new("encode", name), |b| {
+            let mut out = Vec::with_capacity(bytes.len());
+            b.iter(|| {
+                out.clear();
+                let payload = black_box(payload);
+                let write = |out: &mut Vec<u8>| out.extend_from_slice(payload);
+                write_frame(&mut out, OFFER, &UUID, JSON_PAYLOAD, write).is_ok()
+            });
+        });
+    }
     group.finish();
 }
 
+/// tungstenite keeps its own to itself; it is the same loop as that of fastwebsockets.
 fn masking(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("unmask");
     for bytes in [16, 256, 4 << 10, 64 << 10] {
         let mut payload = vec![0x55; bytes];
+        unmask(&mut payload, KEY, 0);
+        fastwebsockets::unmask(&mut payload, KEY);
+        assert!(payload.iter().all(|byte| *byte == 0x55), "one takes away what the other has put on");
+
         group.throughput(Throughput::Bytes(bytes as u64));
-        group.bench_function(BenchmarkId::from_parameter(bytes), |b| {
+        group.bench_function(BenchmarkId::new("ours", bytes), |b| {
             b.iter(|| unmask(black_box(&mut payload), KEY, 0));
+        });
+        group.bench_function(BenchmarkId::new("fastwebsockets", bytes), |b| {
+            b.iter(|| fastwebsockets::unmask(black_box(&mut payload), KEY));
         });
     }
     group.finish();
 }
 
-/// Unmasking in place twice gives the masked bytes again, and the headers stay as they are, so one
-/// buffer serves every round.
-fn websocket(criterion: &mut Criterion) {
-    const MESSAGES: usize = 64;
-    const PAYLOAD_BYTES: usize = 256;
-    let mut received = masked(&[0x55; PAYLOAD_BYTES]).repeat(MESSAGES);
-    let mut pool = Pool::default();
-    let mut group = criterion.benchmark_group("websocket");
-    group.throughput(Throughput::Elements(MESSAGES as u64));
-    group.bench_function("decode_64_messages_of_256_bytes", |b| {
+/// From what a client has sent to its messages, each of which is looked at.
+fn decode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("websocket_decode");
+    for (name, first, length, messages) in [
+        ("binary_256_bytes", BINARY, Length::Bytes(256), 1),
+        ("binary_256_bytes_times_64", BINARY, Length::Bytes(256), 64),
+        ("text_256_bytes", TEXT, Length::Bytes(256), 1),
+        ("binary_sdp_4_kib", BINARY, Length::Description, 1),
+    ] {
+        let message = match first {
+            TEXT => messages::device_signal(length, "bob"),
+            _ => json_signal(length, "bob"),
+        };
+        let received = masked(first, &message).repeat(messages);
+        group.throughput(Throughput::Elements(messages as u64));
+        decoded(&mut group, BenchmarkId::new("ours", name), Ours::new(&received), &message, messages);
+        let tungstenite = Tungstenite::new(&received, messages);
+        decoded(&mut group, BenchmarkId::new("tungstenite", name), tungstenite, &message, messages);
+        let fastwebsockets = FastWebsockets::new(&received, messages);
+        decoded(&mut group, BenchmarkId::new("fastwebsockets", name), fastwebsockets, &message, messages);
+    }
+    group.finish();
+}
+
+fn decoded(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    id: BenchmarkId,
+    mut decoder: impl Decodes,
+    message: &[u8],
+    messages: usize,
+) {
+    let mut seen = 0;
+    decoder.decode(|decoded| {
+        assert!(decoded == message);
+        seen += 1;
+    });
+    assert_eq!(seen, messages);
+    group.bench_function(id, |b| {
         b.iter(|| {
-            let mut decoder = Decoder::default();
-            let (mut at, mut messages) = (0, 0);
-            while let Ok(step) = decoder.next(&mut received[at..], &LIMITS, &mut pool) {
-                match step.event {
-                    Some(Event::Binary(message)) => messages += black_box(message).len() / PAYLOAD_BYTES,
-                    _ => break,
-                }
-                at += step.consumed;
-            }
-            assert_eq!(messages, MESSAGES);
+            let mut seen = 0;
+            decoder.decode(|decoded| seen += usize::from(black_box(decoded).len() == message.len()));
+            assert_eq!(seen, messages);
+        });
+    });
+}
+
+/// A server's message behind what its connection has to be sent already.
+fn encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("websocket_encode");
+    for (name, length) in [("256_bytes", Length::Bytes(256)), ("sdp_4_kib", Length::Description)] {
+        let message = json_signal(length, "bob");
+        let expected = unmasked(BINARY, &message);
+        let mut out = Vec::with_capacity(expected.len() + 16);
+        group.throughput(Throughput::Bytes(message.len() as u64));
+
+        let mut ours = |message: &[u8]| {
+            out.clear();
+            websocket::write_message(&mut out, Opcode::Binary, message);
+            black_box(&out).len() == expected.len()
+        };
+        assert!(ours(&message));
+        group.bench_function(BenchmarkId::new("ours", name), |b| b.iter(|| ours(black_box(&message))));
+        assert!(out == expected);
+
+        // Shared, so that giving it to the library copies nothing.
+        let shared = bytes::Bytes::from(message.clone());
+        let mut tungstenite = |message: &bytes::Bytes| {
+            use tungstenite::protocol::frame::Frame;
+            use tungstenite::protocol::frame::coding::{Data, OpCode};
+            out.clear();
+            let frame = Frame::message(message.clone(), OpCode::Data(Data::Binary), true);
+            frame.format(&mut out).expect("memory can be written");
+            black_box(&out).len() == expected.len()
+        };
+        assert!(tungstenite(&shared));
+        group.bench_function(BenchmarkId::new("tungstenite", name), |b| {
+            b.iter(|| tungstenite(black_box(&shared)));
+        });
+        assert!(out == expected);
+
+        // It writes to the front of a buffer that it makes long enough once.
+        let mut buffer = Vec::new();
+        let mut fastwebsockets = |message: &[u8]| {
+            let mut frame = fastwebsockets::Frame::binary(fastwebsockets::Payload::Borrowed(message));
+            black_box(frame.write(&mut buffer)).len() == expected.len()
+        };
+        assert!(fastwebsockets(&message));
+        group.bench_function(BenchmarkId::new("fastwebsockets", name), |b| {
+            b.iter(|| fastwebsockets(black_box(&message)));
+        });
+        assert!(buffer.starts_with(&expected));
+    }
+    group.finish();
+}
+
+/// The request by which a browser opens its WebSocket. httparse, which we build on, does only the first
+/// part of it.
+fn head(criterion: &mut Criterion) {
+    const HEAD: &[u8] = b"GET /ws HTTP/1.1\r\nHost: signal.example.com:8080\r\nConnection: Upgrade\r\n\
+        Pragma: no-cache\r\nCache-Control: no-cache\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) \
+        AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\nUpgrade: websocket\r\n\
+        Origin: https://app.example.com\r\nSec-WebSocket-Version: 13\r\n\
+        Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 << 10 };
+    let parse = |bytes| parse_head(bytes, LIMITS).expect("a good head").expect("a whole one");
+    let accept = |bytes| {
+        let head = parse(bytes);
+        let request = websocket::Request::new(head.method, head.minor_version, head.headers());
+        websocket::check(&request).expect("an upgrade")
+    };
+    assert_eq!(parse(HEAD).consumed, HEAD.len());
+    assert_eq!(accept(HEAD).as_bytes(), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+
+    let mut group = criterion.benchmark_group("http_head");
+    group.throughput(Throughput::Bytes(HEAD.len() as u64));
+    group.bench_function("parse", |b| b.iter(|| parse(black_box(HEAD)).consumed));
+    group.bench_function("parse_and_accept", |b| b.iter(|| accept(black_box(HEAD))));
+    group.bench_function("httparse", |b| {
+        b.iter(|| {
+            let mut headers = [httparse::EMPTY_HEADER; 64];
+            let mut request = httparse::Request::new(&mut headers);
+            request.parse(black_box(HEAD)).expect("a good head").is_complete()
         });
     });
     group.finish();
 }
 
-/// What routing needs of a signal. serde_json finds the same fields, without a tree and with.
+/// What routing needs of a signal: the whole text checked, and three of its fields. serde_json finds
+/// the same, without a tree and with one.
 fn json(criterion: &mut Criterion) {
-    #[derive(Deserialize)]
-    struct Signal<'a> {
-        #[serde(borrow)]
-        target_client_id: Cow<'a, str>,
-        #[serde(borrow)]
-        signal_data: &'a RawValue,
-        #[serde(borrow)]
-        sender_client_id: Option<&'a RawValue>,
-    }
+    let mut group = criterion.benchmark_group("json_scan");
+    for (name, length) in LENGTHS {
+        let frame = json_signal(length, "bob");
+        let text = &frame[HEADER_BYTES..];
+        let fields = |text| serde_json::from_slice::<Signal<'_>>(text).expect("a signal");
+        let [target, data, sender] = scan(text).expect("a signal");
+        assert_eq!(target.expect("it is there").of(text), br#""bob""#);
+        assert_eq!(data.expect("it is there").of(text), fields(text).signal_data.get().as_bytes());
+        assert!(fields(text).target_client_id == "bob" && sender.is_none());
 
-    let mut group = criterion.benchmark_group("json");
-    for (name, text) in [("stamped_256_bytes", stamped_signal()), ("sdp_4_kib", sdp_signal())] {
         group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(BenchmarkId::new("scan", name), |b| {
-            b.iter(|| routing_fields(black_box(text.as_bytes())).expect("a signal"));
+        group.bench_function(BenchmarkId::new("ours", name), |b| {
+            b.iter(|| scan(black_box(text)).expect("a signal"));
         });
         group.bench_function(BenchmarkId::new("serde_json_fields", name), |b| {
             b.iter(|| {
-                let signal: Signal<'_> =
-                    serde_json::from_slice(black_box(text.as_bytes())).expect("a signal");
-                signal.target_client_id.len()
-                    + signal.signal_data.get().len()
-                    + signal.sender_client_id.map_or(0, |sender| sender.get().len())
+                let signal = fields(black_box(text));
+                signal.target_client_id.len() + signal.signal_data.get().len()
             });
         });
         group.bench_function(BenchmarkId::new("serde_json_value", name), |b| {
-            b.iter(|| {
-                serde_json::from_slice::<serde_json::Value>(black_box(text.as_bytes())).expect("a signal")
-            });
+            b.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(text)).expect("a signal"));
         });
     }
     group.finish();
-}
-
-fn directory(criterion: &mut Criterion) {
-    const REALM: RealmId = RealmId(0);
-    const DIALECT: DialectId = DialectId(0);
-    const CLIENTS: u32 = 10_000;
-    let key = |slot| PeerKey { node: NodeId::shard(0), slot, generation: 0 };
-    let directory = Directory::new(7);
-    let ids: Vec<String> = (0..CLIENTS).map(|slot| format!("client-{slot}")).collect();
-    let join = |id: &str, slot| directory.join(REALM, id, key(slot), DIALECT, OnDuplicate::Replace);
-    for (slot, id) in (0..).zip(&ids) {
-        join(id, slot).expect("nobody holds it");
-    }
-    let mut group = criterion.benchmark_group("directory_of_10000");
-    let mut next = ids.iter().cycle();
-    group.bench_function("lookup", |b| {
-        b.iter(|| directory.lookup(REALM, next.next().expect("it never ends")));
-    });
-    group.bench_function("route_hit", |b| {
-        let mut route = None;
-        b.iter(|| directory.resolve(REALM, black_box("client-77"), &mut route));
-    });
-    group.bench_function("route_miss", |b| {
-        let mut route = None;
-        b.iter(|| directory.resolve(REALM, next.next().expect("it never ends"), &mut route));
-    });
-    group.bench_function("join_and_leave", |b| {
-        b.iter(|| {
-            let joined = join(black_box("a newcomer"), CLIENTS).is_ok();
-            joined && directory.leave(REALM, "a newcomer", key(CLIENTS))
-        });
-    });
-    group.finish();
-}
-
-/// Target, data and sender.
-fn routing_fields(text: &[u8]) -> Option<[Option<Span>; 3]> {
-    const NAMES: [&str; 3] = ["target_client_id", "signal_data", "sender_client_id"];
-    let mut fields = [None; 3];
-    let mut scanner = Scanner::new(text).ok()?;
-    let mut object = scanner.enter_object().ok()?;
-    while let Some(key) = scanner.next_key(&mut object).ok()? {
-        let value = scanner.value().ok()?;
-        for (field, name) in fields.iter_mut().zip(NAMES) {
-            if key.is(text, name) {
-                *field = Some(value.span);
-            }
-        }
-    }
-    scanner.end().ok()?;
-    Some(fields)
-}
-
-fn stamped_signal() -> String {
-    const AROUND: &str = r#"{"target_client_id":"bob","signal_data":"","sender_client_id":"alice"}"#;
-    let data = "x".repeat(256 - AROUND.len());
-    format!(r#"{{"target_client_id":"bob","signal_data":"{data}","sender_client_id":"alice"}}"#)
-}
-
-/// A real offer, with an escape at the end of each of its lines.
-fn sdp_signal() -> String {
-    let data = serde_json::to_string(OFFER_SDP).expect("text is JSON");
-    format!(r#"{{"target_client_id":"bob","signal_data":{data}}}"#)
-}
-
-fn framed(payload: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_frame(&mut out, 0x10, &UUID, 2, |out| out.extend_from_slice(payload.as_bytes()))
-        .expect("a short payload");
-    out
-}
-
-/// A client's message of 126 to 65,535 bytes.
-fn masked(payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![0x82, 0x80 | 126];
-    out.extend_from_slice(&(payload.len() as u16).to_be_bytes());
-    out.extend_from_slice(&KEY);
-    let from = out.len();
-    out.extend_from_slice(payload);
-    unmask(&mut out[from..], KEY, 0);
-    out
 }
