@@ -51,15 +51,25 @@ async fn what_is_sent_in_a_burst_arrives_in_order() {
     }
 }
 
-/// What the kernel had taken of a record that the reader never got whole, its sender is told of.
 #[tokio::test]
 async fn every_signal_to_a_reader_that_stalls_is_delivered_or_refused_and_the_reader_is_cut() {
+    stall_and_settle(false).await;
+}
+
+/// Its connection is closed in the middle of a send: the sender is told of what the kernel had taken of a
+/// record that is not whole.
+#[tokio::test]
+async fn every_signal_to_a_reader_that_comes_back_after_its_end_is_delivered_or_refused() {
+    stall_and_settle(true).await;
+}
+
+async fn stall_and_settle(until_the_end: bool) {
     let authority = Authority::new("tests");
     let server = sealed(&authority)
         .server("outbox_soft_bytes", 65_536)
         .server("outbox_hard_bytes", 262_144)
         .server("slow_consumer_seconds", "'500ms'")
-        .server("close_seconds", "'2s'")
+        .server("close_seconds", if until_the_end { "'300ms'" } else { "'5s'" })
         .start()
         .await;
     for via in Via::BOTH {
@@ -93,6 +103,16 @@ async fn every_signal_to_a_reader_that_stalls_is_delivered_or_refused_and_the_re
         .await;
         assert!(full > 0, "a 503 comes before the cut");
 
+        if until_the_end {
+            until("the server has closed the connection", async || {
+                let page = Http::open(server.metrics()).await.get("/metrics").await;
+                let open = page.text().lines().filter(|line| line.starts_with("sigmux_connections{"));
+                let open: u64 = open.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+                // Alice's, and the one that asks.
+                (open <= 2).then_some(())
+            })
+            .await;
+        }
         narrow.stall(false);
         let mut delivered = HashSet::new();
         while let Event::Frame(frame) = bob.next().await {
