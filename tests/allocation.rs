@@ -58,7 +58,12 @@ fn a_stamped_json_message_allocates_nothing_on_its_shard() {
     );
     let environment: [(&str, &str); 0] = [];
     let settings = sigmux::config::load("the test", &config, environment).expect("a valid configuration");
-    thread::spawn(move || sigmux::server::serve(settings, false));
+    thread::spawn(move || {
+        let again = settings.clone();
+        let load = Box::new(move || Ok(again.clone()));
+        let source = sigmux::server::Source { load, set_log_level: Box::new(|_| ()) };
+        sigmux::server::serve(settings, false, source)
+    });
 
     let mut sender = log_in(port, "sender");
     let mut target = log_in(port, "target");

@@ -5,7 +5,7 @@ use std::fmt;
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse,
 };
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 
 use super::Refused;
 
@@ -13,7 +13,7 @@ use super::Refused;
 pub const JWKS_KEYS_MAX: usize = 256;
 
 /// The signature keys of a JWKS.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct PublicKeys(Vec<PublicKey>);
 
 #[derive(Clone)]
@@ -21,6 +21,20 @@ struct PublicKey {
     kid: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &PublicKey) -> bool {
+        let is_same_key = match (self.key.kind(), other.key.kind()) {
+            (DecodingKeyKind::SecretOrDer(one), DecodingKeyKind::SecretOrDer(other)) => one == other,
+            (
+                DecodingKeyKind::RsaModulusExponent { n, e },
+                DecodingKeyKind::RsaModulusExponent { n: other_n, e: other_e },
+            ) => (n, e) == (other_n, other_e),
+            _ => false,
+        };
+        is_same_key && self.kid == other.kid && self.algorithm == other.algorithm
+    }
 }
 
 /// Why a JWKS is of no use. Holds nothing of its text.

@@ -34,7 +34,7 @@ use jwt::JwtVerifier;
 pub use jwt::mint;
 
 /// How clients prove who they are, checked by the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Credentials {
     /// A fixed token for each client id.
     Token(Vec<ApiKey>),

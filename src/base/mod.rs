@@ -1,16 +1,19 @@
 //! Floor 0: words that every other floor uses.
 //!
 //! Owns ids, one reading of the clock as a value, the generational slab, random numbers as an
-//! argument, and the wrapper that keeps secrets out of logs. Knows nothing of anything above.
+//! argument, the cell for what is replaced while it is read, and the wrapper that keeps secrets out of
+//! logs. Knows nothing of anything above.
 
 mod clock;
 mod entropy;
 mod ids;
+mod live;
 mod redacted;
 mod slab;
 
 pub use clock::Now;
 pub use entropy::Entropy;
 pub use ids::{NODES_MAX, NodeId, PeerKey, RealmId, SHARDS_MAX};
+pub use live::Live;
 pub use redacted::Redacted;
 pub use slab::Slab;

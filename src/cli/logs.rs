@@ -6,17 +6,24 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt, registry};
+use tracing_subscriber::{Layer, Registry, fmt, registry, reload};
 
 use crate::config::{LogFormat, LogLevel, Logging};
 
-/// Starts the log for the rest of the process. A log that runs already stays.
-pub(super) fn start(logging: &Logging) {
-    if !logging.console_output {
-        return;
+/// Starts the log for the rest of the process. A log that runs already stays. What is returned changes
+/// its level later.
+pub(super) fn start(logging: &Logging) -> impl Fn(LogLevel) + use<> {
+    let (filter, handle) = reload::Layer::new(filter(logging.level));
+    if logging.console_output {
+        start_with(filter, logging.format);
     }
+    // The only failure is that there is no log.
+    move |level| drop(handle.reload(self::filter(level)))
+}
+
+fn start_with(filter: reload::Layer<Targets, Registry>, format: LogFormat) {
     let plain = || fmt::layer().with_writer(io::stderr).with_ansi(has_colours());
-    let layer = match logging.format {
+    let layer = match format {
         LogFormat::Plain => plain().boxed(),
         LogFormat::Json => fmt::layer()
             .with_writer(io::stderr)
@@ -27,7 +34,7 @@ pub(super) fn start(logging: &Logging) {
             .boxed(),
     };
     // The only failure is that a log runs already.
-    let _ = registry().with(layer.with_filter(filter(logging.level))).try_init();
+    let _ = registry().with(layer.with_filter(filter)).try_init();
 }
 
 /// Libraries speak from `warn` up only: below that some of them log what they carry, and tokens

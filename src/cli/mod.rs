@@ -221,11 +221,12 @@ fn run(
         Ok(settings) => settings,
         Err(errors) => return refuse(err, &errors),
     };
+    let serve = |print_ports, err: &mut _| {
+        serve(settings.clone(), print_ports, source(arguments.config.clone(), overrides.clone()), err)
+    };
     let printed = match &arguments.command {
-        None => return serve(settings, arguments.serve.print_ports, err),
-        Some(Command::Serve(own)) => {
-            return serve(settings, own.print_ports || arguments.serve.print_ports, err);
-        }
+        None => return serve(arguments.serve.print_ports, err),
+        Some(Command::Serve(own)) => return serve(own.print_ports || arguments.serve.print_ports, err),
         // It has no use for settings, and was answered above.
         Some(Command::Load(_)) => Ok(()),
         Some(Command::Check) => check::report(&settings, out),
@@ -257,13 +258,28 @@ fn refuse(err: &mut impl Write, errors: &ConfigErrors) -> Outcome {
     Outcome::BadUsage
 }
 
-fn serve(settings: Settings, print_ports: bool, err: &mut impl Write) -> Outcome {
+/// Reads the settings again from where they came: the file, `.env`, and the variables and flags of the
+/// start, which nobody can change from outside.
+fn source(config: Option<PathBuf>, overrides: Overrides) -> impl Fn() -> Result<Settings, ConfigErrors> {
+    move || {
+        let dot_env = config::read_dot_env(Path::new(""))?;
+        config::load_file(config.as_deref(), &Overrides { dot_env, ..overrides.clone() })
+    }
+}
+
+fn serve(
+    settings: Settings,
+    print_ports: bool,
+    load: impl Fn() -> Result<Settings, ConfigErrors> + 'static,
+    err: &mut impl Write,
+) -> Outcome {
     let has_logs = settings.logging.console_output;
-    logs::start(&settings.logging);
+    let set_log_level = logs::start(&settings.logging);
+    let source = server::Source { load: Box::new(load), set_log_level: Box::new(set_log_level) };
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    match server::serve(settings, print_ports) {
+    match server::serve(settings, print_ports, source) {
         Ok(()) => Outcome::Clean,
         Err(error) if has_logs => {
             tracing::error!("{error}");

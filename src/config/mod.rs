@@ -42,7 +42,7 @@ pub use problem::{ConfigErrors, Place, Problem};
 use reader::Reader;
 pub use services::Service;
 pub use settings::{
-    Address, Auth, Binary, Broadcast, Calls, Devices, Events, Listener, LogFormat, LogLevel, Logging,
+    Address, Audit, Auth, Binary, Broadcast, Calls, Devices, Events, Listener, LogFormat, LogLevel, Logging,
     OnDuplicate, Origins, Role, RoomStore, Rooms, RoomsApiKey, Server, Settings, Sink,
 };
 
@@ -120,6 +120,7 @@ pub fn load_with(origin: &str, text: &str, overrides: &Overrides) -> Result<Sett
     let broadcast = sections::broadcast(&mut reader);
     let devices = devices::devices(&mut reader, server.settings.heartbeat_interval);
     let events = sections::events(&mut reader, &server.settings.data_dir);
+    let audit = sections::audit(&mut reader);
     for section in LATER_SECTIONS {
         if reader.pass_over(section) {
             reader.warn(format!("[{section}] is not available in this version; its keys are not looked at"));
@@ -142,6 +143,7 @@ pub fn load_with(origin: &str, text: &str, overrides: &Overrides) -> Result<Sett
         calls: calls.settings,
         devices,
         events,
+        audit,
         warnings,
     };
     let more = check::warnings(&settings);

@@ -64,7 +64,7 @@ fn visible(section: &mut Section, key: &'static str) -> Option<String> {
     Some(text)
 }
 
-fn address(section: &mut Section, key: &'static str) -> Option<String> {
+pub(super) fn address(section: &mut Section, key: &'static str) -> Option<String> {
     let text = visible(section, key)?;
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or("");

@@ -1,4 +1,5 @@
-//! The sections `[server]`, `[logging]`, `[binary]`, `[broadcast]` and `[events]`: their keys, ranges and defaults.
+//! The sections `[server]`, `[logging]`, `[binary]`, `[broadcast]`, `[events]` and `[audit]`: their
+//! keys, ranges and defaults.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use super::environment::LOG_LEVEL;
 use super::listeners::Door;
 use super::problem::Place;
 use super::reader::{Reader, Section};
-use super::{Binary, Broadcast, Events, LogFormat, LogLevel, Logging, OnDuplicate, Server, Sink};
+use super::rooms;
+use super::{Audit, Binary, Broadcast, Events, LogFormat, LogLevel, Logging, OnDuplicate, Server, Sink};
 use crate::base::SHARDS_MAX;
 
 /// Header and largest payload of one 0xAA frame: a message limit below it would forbid frames that
@@ -66,6 +68,7 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
         head_timeout: s.duration("head_seconds", Unit::Seconds, 10 * SECOND, LIMIT_MIN..=DAY),
         body_timeout: s.duration("body_seconds", Unit::Seconds, 30 * SECOND, SECOND..=DAY),
         close_timeout: s.duration("close_seconds", Unit::Seconds, 5 * SECOND, LIMIT_MIN..=DAY),
+        drain_delay: s.duration("drain_delay_seconds", Unit::Seconds, Duration::ZERO, Duration::ZERO..=DAY),
         drain_timeout: s.duration("drain_seconds", Unit::Seconds, 10 * SECOND, Duration::ZERO..=DAY),
 
         inbox_messages_max: s.size("inbox_messages_max", 8192, 64..=1 << 20),
@@ -177,7 +180,7 @@ pub(super) fn broadcast(reader: &mut Reader) -> Broadcast {
 }
 
 pub(super) fn events(reader: &mut Reader, data_dir: &Path) -> Events {
-    const LATER_SINKS: [&str; 3] = ["webhook", "redis", "pubsub"];
+    const LATER_SINKS: [&str; 2] = ["redis", "pubsub"];
     let mut section = reader.section("events");
     let names = section.list("sinks").unwrap_or_else(|| vec!["log".to_owned()]);
     let mut sinks = Vec::new();
@@ -185,12 +188,13 @@ pub(super) fn events(reader: &mut Reader, data_dir: &Path) -> Events {
         let sink = match name.as_str() {
             "log" => Sink::Log,
             "file" => Sink::File,
+            "webhook" => Sink::Webhook,
             later if LATER_SINKS.contains(&later) => {
                 section.problem("sinks", format!("the sink `{later}` is not available in this version"));
                 continue;
             }
             unknown => {
-                let meant = super::nearest::suggestion(unknown, ["log", "file"]);
+                let meant = super::nearest::suggestion(unknown, ["log", "file", "webhook"]);
                 section.problem("sinks", format!("unknown sink `{unknown}`{meant}"));
                 continue;
             }
@@ -201,8 +205,21 @@ pub(super) fn events(reader: &mut Reader, data_dir: &Path) -> Events {
     }
     let file = path(&mut section, "file").unwrap_or_else(|| data_dir.join("events.jsonl"));
     let events_max = section.size("events_max", 4096, 16..=1 << 20);
+    let webhook_url = rooms::address(&mut section, "webhook_url");
+    let webhook_token = section.secret("webhook_token");
+    if sinks.contains(&Sink::Webhook) && webhook_url.is_none() {
+        section.problem("sinks", "the sink \"webhook\" needs `webhook_url` in [events]".to_owned());
+    }
     section.finish();
-    Events { sinks, file, events_max }
+    Events { sinks, file, webhook_url, webhook_token, events_max }
+}
+
+pub(super) fn audit(reader: &mut Reader) -> Option<Audit> {
+    let mut section = reader.section("audit");
+    let file = path(&mut section, "file");
+    let entries_max = section.size("entries_max", 16_384, 16..=1 << 20);
+    section.finish();
+    Some(Audit { file: file?, entries_max })
 }
 
 /// A path that is not empty.

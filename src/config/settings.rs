@@ -24,6 +24,7 @@ pub struct Settings {
     pub calls: Calls,
     pub devices: Devices,
     pub events: Events,
+    pub audit: Option<Audit>,
     /// What the operator should hear of, though it keeps nothing from starting.
     pub warnings: Vec<String>,
 }
@@ -63,7 +64,9 @@ pub struct Server {
     pub body_timeout: Duration,
     /// From a close frame sent to the peer's answer.
     pub close_timeout: Duration,
-    /// From SIGTERM to the end of the last connection.
+    /// From SIGTERM to the drain: everybody is served as ever, and told that nobody new should come.
+    pub drain_delay: Duration,
+    /// From the drain's beginning to the end of the last connection.
     pub drain_timeout: Duration,
 
     /// Parcels that wait in one shard's inbox.
@@ -318,12 +321,26 @@ pub struct Events {
     pub sinks: Vec<Sink>,
     /// Where [`Sink::File`] appends, one JSON object a line.
     pub file: PathBuf,
+    /// Where [`Sink::Webhook`] posts; there if that is among the sinks.
+    pub webhook_url: Option<String>,
+    /// What it shows there.
+    pub webhook_token: Option<Redacted<String>>,
     /// Events that wait for the sinks; further ones are dropped and counted.
     pub events_max: usize,
+}
+
+/// Section `[audit]`, if it names a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// One JSON object a line is appended.
+    pub file: PathBuf,
+    /// Entries that wait for the file; further ones are dropped and counted.
+    pub entries_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     Log,
     File,
+    Webhook,
 }

@@ -449,7 +449,7 @@ fn what_this_version_lacks_is_refused_and_not_ignored() {
     for (text, message) in [
         ("[server]\nmax_connections_per_ip = 5", "`max_connections_per_ip` is not available in this version"),
         ("[server]\nconnect_rate_per_ip = 5", "`connect_rate_per_ip` is not available in this version"),
-        ("[events]\nsinks = [\"webhook\"]", "the sink `webhook` is not available in this version"),
+        ("[events]\nsinks = [\"redis\"]", "the sink `redis` is not available in this version"),
     ] {
         assert!(refused(text).starts_with("test.toml:2: "), "{}", refused(text));
         assert!(refused(text).contains(message), "{}", refused(text));
@@ -517,6 +517,8 @@ fn events_go_to_a_file_in_the_data_folder() {
         sinks: vec![Sink::File, Sink::Log],
         file: PathBuf::from("d/events.jsonl"),
         events_max: 4096,
+        webhook_url: None,
+        webhook_token: None,
     };
     assert_eq!(settings.events, expected);
     assert_eq!(loaded("[events]\nsinks = []").events.sinks, []);
@@ -550,4 +552,26 @@ fn a_file_that_is_not_there_is_named() {
     let errors =
         load_file(Some(Path::new("/nowhere/sigmux.toml")), &Overrides::default()).expect_err("no file");
     assert!(errors.to_string().starts_with("/nowhere/sigmux.toml: cannot be read: "), "{errors}");
+}
+
+#[test]
+fn an_audit_log_is_kept_where_a_file_is_named() {
+    assert_eq!(loaded("").audit, None);
+    assert_eq!(loaded("[audit]\nentries_max = 16").audit, None);
+    let audit = loaded("[audit]\nfile = \"a.jsonl\"").audit.expect("a file is named");
+    assert_eq!((audit.file, audit.entries_max), ("a.jsonl".into(), 16_384));
+    assert!(refused("[audit]\nfile = \"\"").contains("must be a path"));
+}
+
+#[test]
+fn a_webhook_needs_an_address_and_its_token_shows_nowhere() {
+    let complaint = refused("[events]\nsinks = [\"webhook\"]");
+    assert!(complaint.contains("needs `webhook_url`"), "{complaint}");
+    let events = loaded(
+        "[events]\nsinks = [\"log\", \"webhook\"]\nwebhook_url = \"http://127.0.0.1:9/x\"\nwebhook_token = \"hush\"",
+    )
+    .events;
+    assert_eq!(events.sinks, [Sink::Log, Sink::Webhook]);
+    assert!(!format!("{events:?}").contains("hush"));
+    assert!(refused("[events]\nwebhook_url = \"ftp://x\"").contains("must be an address"));
 }

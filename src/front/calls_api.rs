@@ -20,7 +20,7 @@ use hyper::body::Body as _;
 use svix_ksuid::{KSUID_EPOCH, Ksuid};
 
 use super::run::Clock;
-use crate::base::{Now, PeerKey};
+use crate::base::{Live, Now, PeerKey};
 use crate::dialect::calls::{self, Event, EventKind, Message};
 use crate::dialect::{OwnedDelivery, calls::CALL_BYTES_MAX};
 use crate::hub::SeatAnswer;
@@ -33,7 +33,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 const CORS_HEADERS: HeaderValue = HeaderValue::from_static("Cache-Control, Content-Type, User-Agent");
 const CORS_SECONDS: HeaderValue = HeaderValue::from_static("60");
 
-/// What the routes are made of.
+/// What the routes are made of. A reload replaces it as a whole.
 #[derive(Clone)]
 pub struct CallsApi {
     pub settings: calls::Settings,
@@ -50,12 +50,12 @@ pub struct CallsApi {
     pub draining: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
-pub(super) fn router(api: CallsApi) -> Router {
+pub(super) fn router(api: Arc<Live<CallsApi>>) -> Router {
     Router::new()
         .route("/call/", any(call))
         .route("/call/{*call}", any(call))
         .route("/signal", any(signal))
-        .with_state(Arc::new(api))
+        .with_state(api)
 }
 
 /// Whether a request to this path has a body that its route reads, and bounds.
@@ -66,7 +66,8 @@ pub(super) fn reads_body(path: &str) -> bool {
 /// A refusal: its status, and a line for a person.
 type Refused = (StatusCode, &'static str);
 
-async fn call(State(api): State<Arc<CallsApi>>, request: Request) -> Response {
+async fn call(State(api): State<Arc<Live<CallsApi>>>, request: Request) -> Response {
+    let api = api.get();
     let answer = match *request.method() {
         Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
         Method::GET => match api.join(request.uri().path()).await {
@@ -78,7 +79,8 @@ async fn call(State(api): State<Arc<CallsApi>>, request: Request) -> Response {
     api.with_cors(answer, "GET, OPTIONS")
 }
 
-async fn signal(State(api): State<Arc<CallsApi>>, request: Request) -> Response {
+async fn signal(State(api): State<Arc<Live<CallsApi>>>, request: Request) -> Response {
+    let api = api.get();
     let answer = match *request.method() {
         Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
         Method::POST => match api.publish_signal(request).await {
@@ -336,7 +338,8 @@ mod tests {
                     Arc::new(move || *draining.lock())
                 },
             };
-            Site { routes: TowerToHyperService::new(router(api)), seats, sent, clock, draining }
+            let routes = TowerToHyperService::new(router(Arc::new(Live::new(api))));
+            Site { routes, seats, sent, clock, draining }
         }
 
         async fn ask(

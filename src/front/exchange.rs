@@ -1,8 +1,9 @@
 //! One tunnel's HTTP: hyper's connection, and what bounds its time and its bodies.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,56 +21,43 @@ use hyper_util::service::TowerToHyperService;
 use super::broadcast::Broadcast;
 use super::pages::View;
 use super::routes::{self, refusal};
-use super::run::{Apis, Listener, Phase, Services, Settings};
+use super::run::{Apis, Listener, Phase, Services, Settings, Terms};
 use super::tunnel::TunnelStream;
-use super::upgrade::{self, Switch, Terms};
-use crate::base::PeerKey;
+use super::upgrade::{self, Switch};
+use crate::base::{Live, PeerKey};
+use crate::observe::Event;
+
+/// Where a request comes from. Services find it among the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientAddress(pub(super) SocketAddr);
 
 /// hyper takes no smaller buffer.
 const HEAD_BYTES_MIN: usize = 8192;
 
 /// What all exchanges share.
 pub(super) struct Site {
-    http: http1::Builder,
     doors: Vec<Door>,
     view: Arc<View>,
-    body_bytes_max: u64,
-    stall: Duration,
-    body: Duration,
+    terms: Arc<Live<Terms>>,
 }
 
 /// One listener as its exchanges see it.
 struct Door {
     routes: TowerToHyperService<Router>,
     services: Services,
-    /// None where WebSockets are not served.
-    websockets: Option<Terms>,
+    /// Whether WebSockets are served.
+    websockets: bool,
 }
 
 impl Site {
     pub(super) fn new(
-        settings: &Settings,
-        listeners: Vec<Listener>,
+        terms: Arc<Live<Terms>>,
         apis: &Apis,
         broadcast: Option<&Broadcast>,
         view: Arc<View>,
     ) -> Site {
-        let head_bytes_max = settings.head_bytes_max.max(HEAD_BYTES_MIN);
-        let mut http = http1::Builder::new();
-        // `pipeline_flush` stays off: with it hyper does not flush while the client's next bytes are
-        // in its buffer, not even before an upgrade, and does not bound what it has not flushed.
-        http.timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(settings.head_seconds))
-            .keep_alive(true)
-            .half_close(true)
-            .max_headers(settings.headers_max)
-            .max_header_size(settings.head_bytes_max)
-            .max_buf_size(head_bytes_max);
-        let doors =
-            listeners.into_iter().map(|listener| Door::new(listener, apis, broadcast, &view)).collect();
-        let stall = Duration::from_secs(settings.stall_seconds);
-        let body = Duration::from_secs(settings.body_seconds);
-        Site { http, doors, view, body_bytes_max: settings.body_bytes_max, stall, body }
+        let doors = terms.get().listeners.iter().map(|it| Door::new(it, apis, broadcast, &view)).collect();
+        Site { doors, view, terms }
     }
 
     pub(super) fn has_listener(&self, index: u16) -> bool {
@@ -78,22 +66,31 @@ impl Site {
 
     /// Carries one connection from its first byte on the tunnel to its last, or back to its shard.
     /// `listener` is one that [`Site::has_listener`] has.
-    pub(super) async fn serve(self: Rc<Self>, listener: u16, stream: TunnelStream) {
+    pub(super) async fn serve(self: Rc<Self>, listener: u16, from: ClientAddress, stream: TunnelStream) {
+        let settings = self.terms.get().settings.clone();
+        let stall = Duration::from_secs(settings.stall_seconds);
         let tunnel = stream.tunnel();
         let peer = stream.peer();
         let switch = Rc::new(RefCell::new(None));
-        let service = service_fn(|request| {
+        // What had come when the last request was complete: anything further begins another.
+        let served_bytes = Rc::new(Cell::new(0));
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(from);
             let (site, switch) = (self.clone(), switch.clone());
+            let (tunnel, served_bytes) = (tunnel.clone(), served_bytes.clone());
             async move {
-                let door = &site.doors[usize::from(listener)];
-                Ok::<_, Infallible>(site.respond(door, peer, &switch, request).await)
+                served_bytes.set(tunnel.received_bytes());
+                let response = site.respond(usize::from(listener), peer, &switch, request).await;
+                served_bytes.set(tunnel.received_bytes());
+                Ok::<_, Infallible>(response)
             }
         });
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let mut connection =
+            pin!(http(&settings).serve_connection(TokioIo::new(stream), service).with_upgrades());
 
         let mut phase = self.view.phase.clone();
         // On a connection that comes while the server drains, each response says `close`.
-        let mut may_drain = *phase.borrow_and_update() == Phase::Serving;
+        let mut may_drain = *phase.borrow_and_update() < Phase::Draining;
         let mut progress = tunnel.progress();
         let done = loop {
             tokio::select! {
@@ -101,13 +98,14 @@ impl Site {
                 () = tunnel.was_reset() => return,
                 done = connection.as_mut() => break done,
                 Ok(()) = phase.changed(), if may_drain => {
-                    may_drain = false;
-                    // hyper would drop a request that it has not begun to read.
-                    if !tunnel.has_unread() {
+                    may_drain = *phase.borrow_and_update() < Phase::Draining;
+                    // hyper would drop a request of which it has no whole head. Its answer will say
+                    // `close`, and its head is not waited for for ever.
+                    if !may_drain && tunnel.received_bytes() == served_bytes.get() {
                         connection.as_mut().graceful_shutdown();
                     }
                 }
-                () = tokio::time::sleep(self.stall) => {
+                () = tokio::time::sleep(stall) => {
                     let before = std::mem::replace(&mut progress, tunnel.progress());
                     if before == progress {
                         return;
@@ -131,12 +129,12 @@ impl Site {
 
     async fn respond(
         &self,
-        door: &Door,
+        listener: usize,
         peer: PeerKey,
         switch: &RefCell<Option<Switch>>,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let mut response = match self.answer(door, peer, request).await {
+        let mut response = match self.answer(listener, peer, request).await {
             Ok(Answer::Plain(response)) => response,
             Ok(Answer::Switching(response, to)) => {
                 switch.replace(Some(to));
@@ -157,10 +155,11 @@ impl Site {
     /// A response after which the connection is closed, since the request's bytes are not read.
     async fn answer(
         &self,
-        door: &Door,
+        listener: usize,
         peer: PeerKey,
         mut request: Request<Incoming>,
     ) -> Result<Answer, Response<Body>> {
+        let (door, terms) = (&self.doors[listener], self.terms.get());
         let path = request.uri().path();
         let streams_body = routes::streams_body(door.services, path);
         let goes_on = routes::is_for_operators(door.services, path)
@@ -168,13 +167,19 @@ impl Site {
         if self.view.draining() && !goes_on {
             return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.\n"));
         }
-        if let Some(terms) = &door.websockets
+        if door.websockets
             && !routes::upgrades_itself(door.services, request.uri().path())
             && upgrade::asks(&request)
         {
-            let (response, switch) =
-                upgrade::accept(request, peer, terms, (self.view.sources.clock)().unix_seconds())
-                    .map_err(|refused| *refused)?;
+            let listener = &terms.listeners[listener];
+            let devices = terms.devices.as_ref().filter(|_| listener.only_devices);
+            let unix_seconds = (self.view.sources.clock)().unix_seconds();
+            let from = request.extensions().get().map(|&ClientAddress(address)| address);
+            let (response, switch) = upgrade::accept(request, peer, listener, devices, unix_seconds)
+                .map_err(|refused| {
+                    self.publish_rejected(refused.status(), from);
+                    *refused
+                })?;
             return Ok(Answer::Switching(response, switch));
         }
         if !has_one_host(&request) {
@@ -188,37 +193,32 @@ impl Site {
         }
         let answered = async {
             if !streams_body {
-                self.discard_body(&mut request).await?;
+                discard_body(&mut request, terms.settings.body_bytes_max).await?;
             }
             let Ok(response) = door.routes.call(request).await;
             Ok(Answer::Plain(response))
         };
         // Nothing that has a body takes long once the body is there.
-        match tokio::time::timeout(self.body, answered).await {
+        match tokio::time::timeout(Duration::from_secs(terms.settings.body_seconds), answered).await {
             Ok(answer) => answer,
             Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "The request's body took too long.\n")),
         }
     }
 
-    /// A route that has no use for a body still lets the client finish it, so that the connection
-    /// can go on. A client that asks first (`Expect: 100-continue`) is not told to send it.
-    async fn discard_body(&self, request: &mut Request<Incoming>) -> Result<(), Response<Body>> {
-        let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "This path takes no body of that size.\n");
-        if request.body().size_hint().lower() > self.body_bytes_max {
-            return Err(too_large());
-        }
-        if request.headers().contains_key(header::EXPECT) {
-            return Ok(());
-        }
-        let mut seen_bytes = 0;
-        while let Some(frame) = poll_fn(|cx| Pin::new(request.body_mut()).poll_frame(cx)).await {
-            let frame = frame.map_err(|_| refusal(StatusCode::BAD_REQUEST, "The body is broken.\n"))?;
-            seen_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if seen_bytes > self.body_bytes_max {
-                return Err(too_large());
+    /// In the words that a shard has for it.
+    fn publish_rejected(&self, status: StatusCode, from: Option<SocketAddr>) {
+        let details = match status {
+            StatusCode::UNAUTHORIZED => {
+                vec![("dialect", "devices".into()), ("reason", "unauthorized".into())]
             }
-        }
-        Ok(())
+            StatusCode::FORBIDDEN => vec![("reason", "wrong_origin".into())],
+            // No handshake, which says nothing about who it was.
+            _ => return,
+        };
+        let sources = &self.view.sources;
+        let unix_ms = (sources.clock)().unix_ms;
+        let event = Event { event_type: "client_rejected", client_id: String::new(), unix_ms, details };
+        sources.events.publish_and_record(event, from);
     }
 }
 
@@ -230,15 +230,46 @@ enum Answer {
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 impl Door {
-    fn new(listener: Listener, apis: &Apis, broadcast: Option<&Broadcast>, view: &Arc<View>) -> Door {
-        let Listener { services, websockets, only_devices, allowed_origins, expose_shard } = listener;
-        let devices = apis.devices.clone().filter(|_| only_devices);
-        Door {
-            routes: TowerToHyperService::new(routes::router(services, apis, broadcast, view.clone())),
-            services,
-            websockets: websockets.then_some(Terms { devices, allowed_origins, expose_shard }),
+    fn new(listener: &Listener, apis: &Apis, broadcast: Option<&Broadcast>, view: &Arc<View>) -> Door {
+        let Listener { services, websockets, .. } = *listener;
+        let routes = TowerToHyperService::new(routes::router(services, apis, broadcast, view.clone()));
+        Door { routes, services, websockets }
+    }
+}
+
+/// `pipeline_flush` stays off: with it hyper does not flush while the client's next bytes are in its
+/// buffer, not even before an upgrade, and does not bound what it has not flushed.
+fn http(settings: &Settings) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(settings.head_seconds))
+        .keep_alive(true)
+        .half_close(true)
+        .max_headers(settings.headers_max)
+        .max_header_size(settings.head_bytes_max)
+        .max_buf_size(settings.head_bytes_max.max(HEAD_BYTES_MIN));
+    http
+}
+
+/// A route that has no use for a body still lets the client finish it, so that the connection
+/// can go on. A client that asks first (`Expect: 100-continue`) is not told to send it.
+async fn discard_body(request: &mut Request<Incoming>, body_bytes_max: u64) -> Result<(), Response<Body>> {
+    let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "This path takes no body of that size.\n");
+    if request.body().size_hint().lower() > body_bytes_max {
+        return Err(too_large());
+    }
+    if request.headers().contains_key(header::EXPECT) {
+        return Ok(());
+    }
+    let mut seen_bytes = 0;
+    while let Some(frame) = poll_fn(|cx| Pin::new(request.body_mut()).poll_frame(cx)).await {
+        let frame = frame.map_err(|_| refusal(StatusCode::BAD_REQUEST, "The body is broken.\n"))?;
+        seen_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if seen_bytes > body_bytes_max {
+            return Err(too_large());
         }
     }
+    Ok(())
 }
 
 /// RFC 9112 section 3.2: a 1.1 request with no Host, or with several, is answered 400.

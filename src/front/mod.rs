@@ -38,6 +38,8 @@ pub use calls_api::CallsApi;
 pub use devices_api::DevicesHealth;
 pub use post::Post;
 pub use profile::CallsHealth;
-pub use rooms_api::{Parts as RoomsParts, RoomsApi, sweep};
-pub use run::{Apis, Clock, Companion, Front, Listener, Phase, Ring, Services, Settings, Sources, run};
+pub use rooms_api::{Parts as RoomsParts, RoomsApi, Terms as RoomsTerms, sweep};
+pub use run::{
+    Apis, Clock, Companion, Front, Listener, Phase, Ring, Services, Settings, Sources, Terms, run,
+};
 pub use tunnel::TunnelStream;

@@ -23,7 +23,12 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn draining(&self) -> bool {
-        *self.phase.borrow() != Phase::Serving
+        *self.phase.borrow() >= Phase::Draining
+    }
+
+    /// Whether nobody new is to be sent here.
+    fn leaving(&self) -> bool {
+        *self.phase.borrow() >= Phase::Leaving
     }
 }
 
@@ -37,7 +42,7 @@ struct Health<'a> {
 }
 
 pub(super) async fn metrics(State(view): State<Arc<View>>) -> Response {
-    let Sources { clock, mesh, shards, front, events } = &view.sources;
+    let Sources { clock, mesh, shards, front, events, reloads } = &view.sources;
     let depths: Vec<usize> = (0..mesh.shards()).map(|shard| mesh.depth(NodeId::shard(shard))).collect();
     let page = observe::render(&Snapshot {
         version: VERSION,
@@ -48,6 +53,7 @@ pub(super) async fn metrics(State(view): State<Arc<View>>) -> Response {
         inbox_depths: &depths,
         front_inbox_depth: mesh.depth(NodeId::FRONT),
         events,
+        reloads,
     });
     ([(header::CONTENT_TYPE, Snapshot::CONTENT_TYPE)], page).into_response()
 }
@@ -57,7 +63,7 @@ pub(super) async fn metrics(State(view): State<Arc<View>>) -> Response {
 pub(super) async fn health(State(view): State<Arc<View>>) -> Response {
     let shards = &view.sources.shards;
     let health = Health {
-        status: if view.draining() { "draining" } else { "ok" },
+        status: if view.leaving() { "draining" } else { "ok" },
         version: VERSION,
         uptime_seconds: (view.sources.clock)().mono_us / 1_000_000,
         connections: shards.iter().map(|shard| shard.connections.get()).sum(),
@@ -68,7 +74,7 @@ pub(super) async fn health(State(view): State<Arc<View>>) -> Response {
 }
 
 pub(super) async fn ready(State(view): State<Arc<View>>) -> Response {
-    if view.draining() {
+    if view.leaving() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else {
         "ready\n".into_response()

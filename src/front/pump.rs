@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::bell::Bell;
 use super::broadcast::Broadcast;
-use super::exchange::Site;
+use super::exchange::{ClientAddress, Site};
 use super::outbound::{Outbound, Outgoing};
 use super::post::Post;
 use super::run::{Clock, Phase, Ring, Settings};
@@ -189,8 +189,8 @@ impl Pump {
     }
 
     fn step(&mut self, peer: PeerKey, step: TunnelStep) {
-        if let TunnelStep::Open { listener, .. } = step {
-            return self.open(peer, listener);
+        if let TunnelStep::Open { listener, peer_address } = step {
+            return self.open(peer, listener, ClientAddress(peer_address));
         }
         let tunnel = self.tunnels.get(&peer);
         match (step, tunnel) {
@@ -215,7 +215,7 @@ impl Pump {
         }
     }
 
-    fn open(&mut self, peer: PeerKey, listener: u16) {
+    fn open(&mut self, peer: PeerKey, listener: u16, from: ClientAddress) {
         let send = |step| self.outbound.push(peer, Outgoing::Step(step));
         if !self.site.has_listener(listener) || self.tunnels.contains_key(&peer) {
             debug_assert!(false, "a shard opens a connection's tunnel once, and knows the listeners");
@@ -227,7 +227,7 @@ impl Pump {
         }
         let stream = TunnelStream::new(peer, self.window_bytes, self.outbound.clone());
         self.tunnels.insert(peer, stream.tunnel());
-        self.exchanges.spawn_local(self.site.clone().serve(listener, stream));
+        self.exchanges.spawn_local(self.site.clone().serve(listener, from, stream));
     }
 
     fn post_steps(&mut self) {

@@ -19,10 +19,10 @@ use super::post::Post;
 use super::profile::CallsHealth;
 use super::pump::{Pump, Residence};
 use super::rooms_api::RoomsApi;
-use crate::base::{NodeId, Now};
+use crate::base::{Live, NodeId, Now};
 use crate::dialect::devices;
 use crate::mesh::{self, Mesh};
-use crate::observe::{EventQueue, ShardMetrics};
+use crate::observe::{EventQueue, Reloads, ShardMetrics};
 
 /// Entries of the runtime's ring. Only files use it, a few operations at a time, and its memory
 /// counts against RLIMIT_MEMLOCK.
@@ -40,9 +40,7 @@ pub type Companion = Box<dyn FnOnce(oneshot::Receiver<()>) -> Pin<Box<dyn Future
 
 /// Everything that the front is made of.
 pub struct Front {
-    pub settings: Settings,
-    /// By the index that [`crate::mesh::TunnelStep::Open`] names.
-    pub listeners: Vec<Listener>,
+    pub terms: Arc<Live<Terms>>,
     pub sources: Sources,
     /// Where what the APIs send to peers comes out.
     pub post: Post,
@@ -53,6 +51,18 @@ pub struct Front {
     pub bell: OwnedFd,
     pub ring: Ring,
     pub companions: Vec<Companion>,
+}
+
+/// What a reload of the configuration may replace. It holds for connections and requests that come
+/// later; of the limits only `head_seconds` and `body_seconds` are looked at again, and of the
+/// listeners, whose number and order stay, only `allowed_origins` and `expose_shard`.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    pub settings: Settings,
+    /// By the index that [`crate::mesh::TunnelStep::Open`] names.
+    pub listeners: Vec<Listener>,
+    /// Who may speak `devices`, for listeners where that is told before the upgrade.
+    pub devices: Option<devices::Settings>,
 }
 
 /// Limits, from the configuration, which has checked them.
@@ -115,8 +125,7 @@ pub struct Listener {
 #[derive(Clone, Default)]
 pub struct Apis {
     pub rooms: Option<RoomsApi>,
-    pub devices: Option<devices::Settings>,
-    pub calls: Option<CallsApi>,
+    pub calls: Option<Arc<Live<CallsApi>>>,
     pub calls_health: Option<CallsHealth>,
     pub devices_health: Option<DevicesHealth>,
 }
@@ -150,13 +159,16 @@ pub struct Sources {
     /// What the front itself counts, for the peers that live there.
     pub front: Arc<ShardMetrics>,
     pub events: Arc<EventQueue>,
+    pub reloads: Arc<Reloads>,
 }
 
 /// Where the process is in its life. It only goes forward.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     #[default]
     Serving,
+    /// Everybody is still served, and `/ready` says 503, so that nobody new is sent here.
+    Leaving,
     /// Connections are closed after the exchange that they are in, idle ones at once. New requests
     /// get a 503, apart from the operators' pages; `/ready` says 503.
     Draining,
@@ -175,7 +187,7 @@ pub fn run(front: Front, phase: watch::Receiver<Phase>) -> io::Result<()> {
 }
 
 async fn serve(front: Front, phase: watch::Receiver<Phase>) -> io::Result<()> {
-    let Front { settings, listeners, sources, post, apis, broadcast, bell, ring, companions } = front;
+    let Front { terms, sources, post, apis, broadcast, bell, ring, companions } = front;
     let companions: Vec<_> = companions
         .into_iter()
         .map(|companion| {
@@ -188,7 +200,8 @@ async fn serve(front: Front, phase: watch::Receiver<Phase>) -> io::Result<()> {
     let (metrics, events) = (sources.front.clone(), sources.events.clone());
     let view = Arc::new(View { sources, phase: phase.clone() });
     let broadcast = broadcast.map(|parts| Arc::new(Broadcast::new(parts)));
-    let site = Rc::new(Site::new(&settings, listeners, &apis, broadcast.as_deref(), view));
+    let settings = terms.get().settings.clone();
+    let site = Rc::new(Site::new(terms, &apis, broadcast.as_deref(), view));
     let residence = Residence { post, broadcast, metrics, events };
     let served = match Bell::new(bell) {
         Ok(bell) => Pump::new(&settings, site, mesh, clock, bell, ring, residence).run(phase).await,

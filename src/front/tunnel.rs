@@ -180,8 +180,9 @@ impl Tunnel {
         self.state.lock().progress
     }
 
-    pub(super) fn has_unread(&self) -> bool {
-        !self.state.lock().unread.is_empty()
+    /// Everything that has come from the client.
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.state.lock().received_bytes
     }
 
     fn send(&self, step: TunnelStep) {

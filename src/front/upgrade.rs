@@ -9,6 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::routes::refusal;
+use super::run::Listener;
 use super::tunnel::TunnelStream;
 use crate::base::{PeerKey, Redacted};
 use crate::dialect::{Opening, devices};
@@ -17,15 +18,6 @@ use crate::session::allows_origin;
 use crate::wire::websocket;
 
 const REFUSAL_HEADERS_MAX: usize = 8;
-
-/// How a listener treats WebSockets.
-#[derive(Clone, Default)]
-pub(super) struct Terms {
-    /// Where `devices` is the only dialect: who may speak it is told before the upgrade.
-    pub(super) devices: Option<devices::Settings>,
-    pub(super) allowed_origins: Vec<String>,
-    pub(super) expose_shard: bool,
-}
 
 /// An accepted handshake, until hyper has sent the 101 and lets go of the stream.
 pub(super) struct Switch {
@@ -41,21 +33,23 @@ pub(super) fn asks(request: &Request<Incoming>) -> bool {
     websocket::is_upgrade(&view(request))
 }
 
-/// The 101 and what has to be done after it, or the refusal.
+/// The 101 and what has to be done after it, or the refusal. `devices` is there where it is the only
+/// dialect: who may speak it is told before the upgrade.
 pub(super) fn accept(
     mut request: Request<Incoming>,
     peer: PeerKey,
-    terms: &Terms,
+    listener: &Listener,
+    devices: Option<&devices::Settings>,
     unix_seconds: u64,
 ) -> Result<(Response<Body>, Switch), Box<Response<Body>>> {
     let seen = view(&request);
     let accept = websocket::check(&seen).map_err(|fault| Box::new(refused(fault)))?;
     let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
-    if !allows_origin(&terms.allowed_origins, origin) {
+    if !allows_origin(&listener.allowed_origins, origin) {
         let line = "This origin may not open a WebSocket here.\n";
         return Err(Box::new(refusal(StatusCode::FORBIDDEN, line)));
     }
-    if let Some(devices) = &terms.devices {
+    if let Some(devices) = devices {
         let (path, query) = (request.uri().path(), request.uri().query());
         let opening = Opening::of_request(path, query, authorization(&request).map(str::as_bytes));
         if !devices.admits(&opening, unix_seconds) {
@@ -73,7 +67,7 @@ pub(super) fn accept(
     if let Some(protocol) = seen.first_protocol().and_then(|p| HeaderValue::from_str(p).ok()) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    if terms.expose_shard {
+    if listener.expose_shard {
         headers.insert(HeaderName::from_static("x-sigmux-shard"), HeaderValue::from(peer.node.index()));
     }
     let upgrade = Upgrade {

@@ -76,6 +76,15 @@ impl Gauge {
     }
 }
 
+/// How often the settings were read again. The main thread alone writes.
+#[derive(Default)]
+pub struct Reloads {
+    pub applied: Counter,
+    pub refused: Counter,
+    /// When settings were last taken over; the first time at the start.
+    pub applied_unix_ms: Gauge,
+}
+
 /// What one shard counts. Only its own thread writes.
 pub struct ShardMetrics {
     /// By message label.

@@ -9,5 +9,5 @@ mod metrics;
 mod prometheus;
 
 pub use event::{Detail, Event, EventQueue};
-pub use metrics::{Counter, Gauge, LABELS_MAX, LatencyRecorder, ShardMetrics, TlsFailure};
+pub use metrics::{Counter, Gauge, LABELS_MAX, LatencyRecorder, Reloads, ShardMetrics, TlsFailure};
 pub use prometheus::{Labels, Snapshot, render};

@@ -9,7 +9,7 @@
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
-use super::{Counter, EventQueue, Gauge, ShardMetrics, TlsFailure};
+use super::{Counter, EventQueue, Gauge, Reloads, ShardMetrics, TlsFailure};
 
 /// Upper bounds of the latency histogram, in microseconds and as they are printed, in seconds.
 const LATENCY_BOUNDS: [(u64, &str); 16] = [
@@ -56,6 +56,7 @@ pub struct Snapshot<'a> {
     pub inbox_depths: &'a [usize],
     pub front_inbox_depth: usize,
     pub events: &'a EventQueue,
+    pub reloads: &'a Reloads,
 }
 
 impl Snapshot<'_> {
@@ -89,6 +90,21 @@ fn process(page: &mut Page, snapshot: &Snapshot<'_>) {
     page.sample("sigmux_events_published_total", &[], events.published());
     page.family("sigmux_events_dropped_total", "counter", "Events that a full queue or a failing sink lost.");
     page.sample("sigmux_events_dropped_total", &[], events.dropped());
+    let (recorded, dropped) = events.audited();
+    page.family("sigmux_audit_entries_total", "counter", "Entries handed to the audit log.");
+    page.sample("sigmux_audit_entries_total", &[], recorded);
+    let help = "Entries of the audit log that a full queue or a failing disk lost.";
+    page.family("sigmux_audit_dropped_total", "counter", help);
+    page.sample("sigmux_audit_dropped_total", &[], dropped);
+
+    let Reloads { applied, refused, applied_unix_ms } = snapshot.reloads;
+    let name = "sigmux_config_reloads_total";
+    page.family(name, "counter", "Times that SIGHUP had the settings read again.");
+    page.sample(name, &[("result", &"applied")], applied.get());
+    page.sample(name, &[("result", &"refused")], refused.get());
+    let name = "sigmux_config_last_reload_success_timestamp_seconds";
+    page.family(name, "gauge", "When settings were last taken over, at the start or by SIGHUP.");
+    page.sample(name, &[], Seconds { count: applied_unix_ms.get().max(0) as u64, digits: 3 });
 }
 
 fn messages(page: &mut Page, snapshot: &Snapshot<'_>, nodes: &[Arc<ShardMetrics>]) {
@@ -425,6 +441,7 @@ mod tests {
             inbox_depths: &depths,
             front_inbox_depth: 1,
             events,
+            reloads: &Reloads::default(),
         }))
     }
 
@@ -518,6 +535,7 @@ mod tests {
             inbox_depths: &[0],
             front_inbox_depth: 0,
             events: &EventQueue::new(1),
+            reloads: &Reloads::default(),
         });
         assert_eq!(text.matches("dialect=\"d\",type=\"x\"").count(), 2 * LABELS_MAX);
         assert!(!text.contains("beyond"));

@@ -23,6 +23,7 @@ const FOLDER_MODE: u32 = 0o700;
 /// Appends one JSON object per line. The file is opened anew for each batch, so one that was moved
 /// away is followed by a fresh one, and a folder that comes back is found again.
 pub struct FileSink {
+    name: &'static str,
     path: PathBuf,
     /// A failed write left the beginning of a line at the end of the file.
     torn: bool,
@@ -30,7 +31,12 @@ pub struct FileSink {
 
 impl FileSink {
     pub fn new(path: PathBuf) -> FileSink {
-        FileSink { path, torn: false }
+        FileSink { name: "file", path, torn: false }
+    }
+
+    /// The same for the audit trail.
+    pub fn audit(path: PathBuf) -> FileSink {
+        FileSink { name: "audit", ..FileSink::new(path) }
     }
 
     async fn append(&mut self, events: &[Event]) -> Result<(), Lost> {
@@ -85,7 +91,7 @@ impl FileSink {
 
 impl Sink for FileSink {
     fn name(&self) -> &'static str {
-        "file"
+        self.name
     }
 
     fn write<'a>(&'a mut self, events: &'a [Event]) -> Written<'a> {
@@ -178,7 +184,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         std::fs::write(&path, b"{\"event_type\":\"cli").unwrap();
-        let mut sink = FileSink { path: path.clone(), torn: true };
+        let mut sink = FileSink { torn: true, ..FileSink::new(path.clone()) };
         tokio_uring::start(async {
             sink.write(&events(0..1)).await.unwrap();
             sink.write(&events(1..2)).await.unwrap();

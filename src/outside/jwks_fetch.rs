@@ -9,15 +9,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use ureq::http::Uri;
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Error, ResponseExt};
 
+use super::agent;
 use crate::auth::{JwksError, PublicKeys, RemoteKeys};
 
 /// For the whole of a fetch.
 const FETCH_SECONDS_MAX: u64 = 5;
 const BODY_BYTES_MAX: u64 = 256 * 1024;
-const HEAD_BYTES_MAX: usize = 16 * 1024;
 const REDIRECTS_MAX: u32 = 3;
 
 /// Keys are fetched anew after this time though nobody asked, so that one which its issuer has
@@ -62,20 +61,9 @@ impl JwksSource {
         if uri.host().is_none_or(str::is_empty) {
             return Err(JwksFetchError::BadUrl);
         }
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .root_certs(RootCerts::WebPki)
-            .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .https_only(https)
-            // The environment is the configuration's to read.
-            .proxy(None)
+        let config = agent::config(https, Duration::from_secs(FETCH_SECONDS_MAX))
             .max_redirects(REDIRECTS_MAX)
-            .max_response_header_size(HEAD_BYTES_MAX)
             .max_idle_connections(0)
-            .timeout_global(Some(Duration::from_secs(FETCH_SECONDS_MAX)))
             .build();
         Ok(JwksSource { agent: config.new_agent(), uri })
     }

@@ -5,6 +5,7 @@
 //! that fails loses events, which are counted, and nothing else. Knows no sockets of clients and no
 //! dialect.
 
+mod agent;
 mod data_folder;
 mod file;
 mod issuer_key;
@@ -13,6 +14,7 @@ mod log;
 mod publisher;
 mod room_store;
 mod sink;
+mod webhook;
 
 pub use file::FileSink;
 pub use issuer_key::{IssuerKeyFileError, load_or_create_issuer};
@@ -20,4 +22,5 @@ pub use jwks_fetch::{JwksFetchError, JwksRefresh, JwksSource};
 pub use log::LogSink;
 pub use publisher::{Clock, Publisher};
 pub use room_store::{EmbeddedStore, MemoryStore};
-pub use sink::{Lost, Sink, Written};
+pub use sink::{Finished, Lost, Sink, Written};
+pub use webhook::WebhookSink;

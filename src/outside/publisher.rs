@@ -53,6 +53,9 @@ impl Publisher {
             }
         }
         self.drain().await;
+        for outlet in &mut self.outlets {
+            outlet.sink.finish().await;
+        }
     }
 
     async fn drain(&mut self) {

@@ -18,6 +18,8 @@ const TIMESTAMP: EncodedConfig = Config::DEFAULT
 /// What came of a batch.
 pub type Written<'a> = Pin<Box<dyn Future<Output = Result<(), Lost>> + 'a>>;
 
+pub type Finished<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 /// A batch that the sink could not write to its end.
 #[derive(Debug)]
 pub struct Lost {
@@ -33,6 +35,11 @@ pub trait Sink {
     fn name(&self) -> &'static str;
 
     fn write<'a>(&'a mut self, events: &'a [Event]) -> Written<'a>;
+
+    /// No further batch will come: resolves when what was taken is where it belongs, or is lost.
+    fn finish(&mut self) -> Finished<'_> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Appends `{"event_type":…,"client_id":…,"timestamp":…,…}`.

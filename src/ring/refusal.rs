@@ -37,6 +37,8 @@ pub struct Facts {
     pub memlock_bytes: Option<u64>,
     /// RLIMIT_NOFILE, soft; `None` = unlimited.
     pub open_files: Option<u64>,
+    /// RLIMIT_AS, soft; `None` = unlimited.
+    pub address_space_bytes: Option<u64>,
 }
 
 /// Why there is no ring. Every cause is the machine's or the operator's; nothing was lost.
@@ -64,6 +66,10 @@ pub enum SetupError {
     MemoryLocked {
         limit_bytes: u64,
         needed_bytes: u64,
+    },
+    /// RLIMIT_AS leaves no room for the receive buffers.
+    AddressSpace {
+        limit_bytes: u64,
     },
     OutOfMemory,
     /// RLIMIT_NOFILE is used up.
@@ -96,7 +102,10 @@ pub fn classify(step: Step, errno: Errno, facts: &Facts, needed_bytes: u64) -> S
             Some(limit_bytes) => SetupError::MemoryLocked { limit_bytes, needed_bytes },
             None => SetupError::OutOfMemory,
         },
-        Errno::NOMEM => SetupError::OutOfMemory,
+        Errno::NOMEM => match facts.address_space_bytes {
+            Some(limit_bytes) => SetupError::AddressSpace { limit_bytes },
+            None => SetupError::OutOfMemory,
+        },
         Errno::MFILE | Errno::NFILE => SetupError::OpenFiles { limit: facts.open_files },
         other => SetupError::Other(other),
     }
@@ -115,6 +124,7 @@ impl Facts {
             seccomp: field(&status, "Seccomp:").is_some_and(|mode| mode.trim() == "2"),
             memlock_bytes: getrlimit(Resource::Memlock).current,
             open_files: getrlimit(Resource::Nofile).current,
+            address_space_bytes: getrlimit(Resource::As).current,
         }
     }
 }
@@ -161,6 +171,12 @@ impl fmt::Display for SetupError {
                  Docker), or use fewer shards",
                 limit_bytes / 1024,
                 needed_bytes.div_ceil(1024)
+            ),
+            SetupError::AddressSpace { limit_bytes } => write!(
+                f,
+                "no address space is left for the receive buffers of a ring: RLIMIT_AS is {} KiB. Raise it \
+                 (`ulimit -v`, LimitAS= of systemd), or use fewer shards or buffers",
+                limit_bytes / 1024
             ),
             SetupError::OutOfMemory => f.write_str("the machine has no memory left for a ring"),
             SetupError::OpenFiles { limit: Some(limit) } => write!(
@@ -232,6 +248,7 @@ mod tests {
         seccomp: false,
         memlock_bytes: Some(8 << 20),
         open_files: Some(1024),
+        address_space_bytes: None,
     };
 
     fn setup(errno: Errno, facts: Facts) -> SetupError {
@@ -278,6 +295,9 @@ mod tests {
         assert!(text.contains("RLIMIT_MEMLOCK is 64 KiB") && text.contains("200 KiB"), "{text}");
         assert_eq!(setup(Errno::NOMEM, Facts { memlock_bytes: None, ..MODERN }), SetupError::OutOfMemory);
         assert_eq!(classify(Step::Memory, Errno::NOMEM, &MODERN, 0), SetupError::OutOfMemory);
+        let narrow = Facts { address_space_bytes: Some(64 << 20), ..MODERN };
+        let refused = classify(Step::Memory, Errno::NOMEM, &narrow, 0);
+        assert!(refused.to_string().contains("RLIMIT_AS is 65536 KiB"), "{refused}");
     }
 
     #[test]

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use axum::http::HeaderValue;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::ServeError;
 use super::dialects::{Dialects, KEY_WAIT};
 use super::entropy::KernelEntropy;
-use crate::base::Entropy;
+use crate::base::{Entropy, Live};
 use crate::config::Settings;
 use crate::dialect;
-use crate::front::{Apis, CallsApi, CallsHealth, Clock, DevicesHealth, Post, RoomsApi, RoomsParts};
+use crate::front::{
+    Apis, CallsApi, CallsHealth, Clock, DevicesHealth, Phase, Post, RoomsApi, RoomsParts, RoomsTerms,
+};
 use crate::observe::{EventQueue, ShardMetrics};
 use crate::shard::Shared;
 
@@ -22,6 +25,7 @@ pub(super) struct Surroundings<'a> {
     pub metrics: &'a Arc<[Arc<ShardMetrics>]>,
     pub events: &'a Arc<EventQueue>,
     pub post: &'a Post,
+    pub phase: &'a watch::Receiver<Phase>,
 }
 
 pub(super) fn apis(
@@ -31,8 +35,7 @@ pub(super) fn apis(
 ) -> Result<Apis, ServeError> {
     Ok(Apis {
         rooms: dialects.rooms.is_some().then(|| rooms(settings, dialects, surroundings)).flatten(),
-        devices: Some(dialects.settings.devices.clone()),
-        calls: Some(calls(settings, &dialects.settings.calls, surroundings)?),
+        calls: Some(Arc::new(Live::new(calls(settings, &dialects.settings.calls, surroundings)?))),
         calls_health: Some(calls_health(surroundings)),
         devices_health: Some(devices_health(&dialects.settings.devices, surroundings)),
     })
@@ -40,23 +43,29 @@ pub(super) fn apis(
 
 fn rooms(settings: &Settings, dialects: &Dialects, surroundings: &Surroundings<'_>) -> Option<RoomsApi> {
     let parts = dialects.rooms.as_ref()?;
-    let config = &settings.rooms;
-    Some(RoomsApi::new(RoomsParts {
+    let parts = RoomsParts {
         rooms: Arc::clone(&dialects.settings.rooms.rooms),
         store: Arc::clone(&parts.store),
-        identities: Arc::clone(&dialects.settings.rooms.identities),
         issuer: Arc::clone(&parts.issuer),
-        id_token_seconds: config.id_token_lifetime.as_secs(),
-        ttl_seconds: config.ttl.as_secs(),
-        open_delete: config.open_delete,
-        signins_per_second: config.signins_per_second_max,
         key_wait: KEY_WAIT,
         clock: Arc::clone(&surroundings.clock),
         random: random(),
         post: surroundings.post.clone(),
         shards: Arc::clone(surroundings.metrics),
         events: Arc::clone(surroundings.events),
-    }))
+    };
+    Some(RoomsApi::new(parts, rooms_terms(settings, dialects)))
+}
+
+pub(super) fn rooms_terms(settings: &Settings, dialects: &Dialects) -> RoomsTerms {
+    let config = &settings.rooms;
+    RoomsTerms {
+        identities: Arc::clone(&dialects.settings.rooms.identities),
+        id_token_seconds: config.id_token_lifetime.as_secs(),
+        ttl_seconds: config.ttl.as_secs(),
+        open_delete: config.open_delete,
+        signins_per_second: config.signins_per_second_max,
+    }
 }
 
 fn calls(
@@ -67,7 +76,7 @@ fn calls(
     let post = surroundings.post.clone();
     Ok(CallsApi {
         settings: dialect.clone(),
-        origin: HeaderValue::from_str(&settings.calls.origin).map_err(|_| ServeError::Origin)?,
+        origin: origin(settings)?,
         max_body_bytes: settings.calls.body_bytes_max,
         clock: Arc::clone(&surroundings.clock),
         random: random(),
@@ -77,10 +86,14 @@ fn calls(
     })
 }
 
-/// Who asks whether to send callers here is told not to, once the server drains.
+pub(super) fn origin(settings: &Settings) -> Result<HeaderValue, ServeError> {
+    HeaderValue::from_str(&settings.calls.origin).map_err(|_| ServeError::Origin)
+}
+
+/// Who asks whether to send callers here is told not to, as soon as the server is about to go.
 fn calls_health(surroundings: &Surroundings<'_>) -> CallsHealth {
-    let draining = draining(surroundings);
-    CallsHealth { is_healthy: Arc::new(move || !draining()) }
+    let leaving = leaving(surroundings);
+    CallsHealth { is_healthy: Arc::new(move || !leaving()) }
 }
 
 fn devices_health(dialect: &dialect::devices::Settings, surroundings: &Surroundings<'_>) -> DevicesHealth {
@@ -89,8 +102,13 @@ fn devices_health(dialect: &dialect::devices::Settings, surroundings: &Surroundi
         clients: Arc::new(move || roster.len()),
         resident_bytes: Arc::new(resident_bytes),
         clock: Arc::clone(&surroundings.clock),
-        draining: draining(surroundings),
+        draining: leaving(surroundings),
     }
+}
+
+fn leaving(surroundings: &Surroundings<'_>) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    let phase = surroundings.phase.clone();
+    Arc::new(move || *phase.borrow() >= Phase::Leaving)
 }
 
 fn draining(surroundings: &Surroundings<'_>) -> Arc<dyn Fn() -> bool + Send + Sync> {

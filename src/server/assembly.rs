@@ -11,19 +11,21 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::apis::{self, Surroundings};
+use super::audit;
 use super::clock::Clock;
 use super::dialects::Dialects;
 use super::entropy::KernelEntropy;
 use super::listen::{self, Bound};
+use super::reload::{KeyKeeper, Reloadable, Source};
 use super::{Notice, ServeError};
-use crate::base::{Entropy, NodeId, SHARDS_MAX};
+use crate::base::{Entropy, Live, NodeId, SHARDS_MAX};
 use crate::config::{self, Origins, Service, Settings, Sink};
 use crate::dialect::{Dialect, Serves, broadcast};
-use crate::front::{self, Front, Phase, Post};
+use crate::front::{self, CallsApi, Front, Phase, Post, RoomsApi};
 use crate::hub::Directory;
 use crate::mesh::{self, Mesh};
-use crate::observe::{EventQueue, ShardMetrics};
-use crate::outside::{self, FileSink, LogSink, Publisher};
+use crate::observe::{EventQueue, Reloads, ShardMetrics};
+use crate::outside::{self, FileSink, LogSink, Publisher, WebhookSink};
 use crate::ring::{self, BellTarget, Doorbell, FrontBell, Ring};
 use crate::session;
 use crate::shard::{self, Bells, Shard, Shared};
@@ -45,6 +47,9 @@ pub(super) struct Engine {
     doorbell: Mutex<Doorbell>,
     bells: Arc<Bells>,
     phase: watch::Sender<Phase>,
+    events: Arc<EventQueue>,
+    clock: Clock,
+    reloadable: Mutex<Reloadable>,
 }
 
 /// Everything that the shards have in common.
@@ -57,7 +62,9 @@ struct Common {
     directory: Arc<Directory>,
     mesh: Arc<Mesh>,
     events: Arc<EventQueue>,
+    audit: Arc<EventQueue>,
     metrics: Arc<[Arc<ShardMetrics>]>,
+    reloads: Arc<Reloads>,
     clock: Clock,
     cores: Vec<usize>,
 }
@@ -69,8 +76,10 @@ impl Engine {
         let shards = shard_count(&settings.server);
         let mut bound = listen::bind_all(settings, shards)?;
         let sockets: usize = bound.iter().map(|b| b.sockets.len()).sum();
-        let connections_max = connections_max(&settings.server, open_files, sockets as u64);
-        let dialects = Dialects::new(settings)?;
+        let connections_room = connections_room(open_files, sockets as u64);
+        let connections_max = connections_max(&settings.server, connections_room);
+        let (dialects, key_refresh) = Dialects::new(settings)?;
+        let (keys, key_fetching) = KeyKeeper::new(key_refresh);
         let common = Common::new(settings, &dialects, shards, connections_max);
 
         let front_bell = Arc::new(FrontBell::new().map_err(start_error)?);
@@ -82,7 +91,9 @@ impl Engine {
             targets.push(started.ready()?);
         }
         let bells = Arc::new(Bells { shards: targets, front: Arc::clone(&front_bell) });
-        let phase = start_front(settings, dialects, &common, &bells, notices)?;
+        // Before anybody is let in, so that the trail begins with it.
+        audit::record(&common.events, &common.clock, ("server_started", Vec::new()));
+        let running = start_front(settings, &dialects, &common, &bells, key_fetching, notices)?;
         for started in started {
             started.go(&bells);
         }
@@ -94,6 +105,20 @@ impl Engine {
             tracing::info!(listener = listener.name, %address, serves = serves.join(","), "listening");
         }
         tracing::info!(shards, connections_max, config = settings.origin, "started");
+        let reloadable = Reloadable {
+            running: settings.clone(),
+            dialects,
+            connections_room,
+            shared: Arc::clone(&common.shared),
+            front: running.terms,
+            rooms: running.rooms,
+            calls: running.calls,
+            broadcast: running.broadcast,
+            keys,
+            reloads: common.reloads,
+            clock: common.clock,
+        };
+        reloadable.note_success();
         Ok(Engine {
             shared: common.shared,
             mesh: common.mesh,
@@ -101,7 +126,10 @@ impl Engine {
             ports: listen::ports_line(settings, &addresses),
             doorbell: Mutex::new(Doorbell::new().map_err(start_error)?),
             bells,
-            phase,
+            phase: running.phase,
+            events: common.events,
+            clock: common.clock,
+            reloadable: Mutex::new(reloadable),
         })
     }
 
@@ -119,20 +147,51 @@ impl Engine {
         1
     }
 
+    /// Has every part go by the settings that `source` gives now, as far as they can change.
+    pub fn reload(&self, source: &Source) {
+        let reloaded = self.reloadable.lock().unwrap_or_else(PoisonError::into_inner).reload(source);
+        self.wake_shards();
+        self.record(audit::of_reload(&reloaded));
+    }
+
+    /// How long everybody is still served when the server is told to end.
+    pub fn drain_delay(&self) -> Duration {
+        self.reloadable.lock().unwrap_or_else(PoisonError::into_inner).running.server.drain_delay
+    }
+
+    /// Says that nobody new is to be sent here. Otherwise all goes on.
+    pub fn leave(&self) {
+        self.phase.send_replace(Phase::Leaving);
+        self.record(("server_leaving", Vec::new()));
+    }
+
     /// Has every part finish what it is at.
     pub fn drain(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
         self.phase.send_replace(Phase::Draining);
+        self.wake_shards();
+        self.record(("server_draining", Vec::new()));
+        debug_assert_eq!(self.mesh.shards(), self.shards);
+    }
+
+    /// Puts an act of the operator, or of the server itself, on the audit trail.
+    pub fn record(&self, act: audit::Act) {
+        audit::record(&self.events, &self.clock, act);
+    }
+
+    fn wake_shards(&self) {
         let mut doorbell = self.doorbell.lock().unwrap_or_else(PoisonError::into_inner);
         for target in &self.bells.shards {
             // A bell that is lost costs one tick.
             let _ = doorbell.ring(target);
         }
-        debug_assert_eq!(self.mesh.shards(), self.shards);
     }
 
     /// To be called when the shards have ended.
     pub fn stop_front(&self) {
+        if *self.phase.borrow() < Phase::Stopping {
+            self.record(("server_ended", Vec::new()));
+        }
         self.phase.send_replace(Phase::Stopping);
     }
 }
@@ -140,16 +199,7 @@ impl Engine {
 impl Common {
     fn new(settings: &Settings, dialects: &Dialects, shards: usize, connections_max: usize) -> Common {
         let server = &settings.server;
-        let limits = shard::Limits {
-            connections_max,
-            outbox_soft_bytes: server.outbox_soft_bytes,
-            outbox_hard_bytes: server.outbox_hard_bytes,
-            outbox_reserve_bytes: server.outbox_reserve_bytes,
-            slow_consumer: server.slow_consumer_timeout,
-            drain: server.drain_timeout,
-            list_update_bytes_per_second: settings.devices.list_update_bytes_per_second,
-            mesh: mesh_limits(server),
-        };
+        let (events, audit) = audit::queues(settings);
         let allowed = ring::allowed_cores();
         let ring = ring::Settings {
             buffers_count: server.receive_buffers,
@@ -159,14 +209,16 @@ impl Common {
         };
         Common {
             settings: Arc::new(session_settings(settings, dialects)),
-            limits,
+            limits: shard_limits(settings, connections_max),
             ring,
             busy_poll: server.busy_poll,
             shared: Arc::new(Shared::new(dialects.settings.devices.realm)),
             directory: Arc::new(Directory::new(KernelEntropy::new().next_u128() as u64)),
             mesh: Mesh::new(shards, server.inbox_messages_max),
-            events: Arc::new(EventQueue::new(settings.events.events_max)),
+            events,
+            audit,
             metrics: (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect(),
+            reloads: Arc::default(),
             clock: Clock::start(),
             cores: if server.pin_shards && shards <= allowed.len() { allowed } else { Vec::new() },
         }
@@ -241,13 +293,23 @@ impl Started {
     }
 }
 
+/// The front as the main thread reaches it.
+struct RunningFront {
+    phase: watch::Sender<Phase>,
+    terms: Arc<Live<front::Terms>>,
+    rooms: Option<RoomsApi>,
+    calls: Option<Arc<Live<CallsApi>>>,
+    broadcast: Arc<Live<broadcast::Settings>>,
+}
+
 fn start_front(
     settings: &Settings,
-    dialects: Dialects,
+    dialects: &Dialects,
     common: &Common,
     bells: &Arc<Bells>,
+    key_fetching: front::Companion,
     notices: Sender<Notice>,
-) -> Result<watch::Sender<Phase>, ServeError> {
+) -> Result<RunningFront, ServeError> {
     let (phase, watched) = watch::channel(Phase::Serving);
     let clock = common.clock;
     let clock: front::Clock = Arc::new(move || clock.read());
@@ -261,27 +323,35 @@ fn start_front(
         metrics: &common.metrics,
         events: &common.events,
         post: &post,
+        phase: &watched,
     };
-    let apis = apis::apis(settings, &dialects, &surroundings)?;
-    let mut companions =
-        vec![publisher(settings.events.clone(), Arc::clone(&common.events), Arc::clone(&clock))];
+    let apis = apis::apis(settings, dialects, &surroundings)?;
+    let publisher = publisher(settings.events.clone(), Arc::clone(&common.events), Arc::clone(&clock));
+    let mut companions = vec![publisher, key_fetching];
+    if let Some(config) = &settings.audit {
+        companions.push(audit::publisher(config, Arc::clone(&common.audit), Arc::clone(&clock)));
+    }
     if let Some(rooms) = apis.rooms.clone() {
         companions.push(Box::new(|stop| Box::pin(front::sweep(rooms, stop))));
     }
-    if let Some(refresh) = dialects.key_refresh {
-        companions.push(Box::new(|stop| Box::pin(refresh.run(stop))));
-    }
-    let broadcast =
-        broadcast_parts(common, &dialects.settings.broadcast, &front_metrics, &post, &clock, watched.clone());
+    let broadcast = Arc::new(Live::new(dialects.settings.broadcast.clone()));
+    let running = RunningFront {
+        phase,
+        terms: Arc::new(Live::new(front_terms(settings, dialects))),
+        rooms: apis.rooms.clone(),
+        calls: apis.calls.clone(),
+        broadcast: Arc::clone(&broadcast),
+    };
+    let broadcast = broadcast_parts(common, broadcast, &front_metrics, &post, &clock, watched.clone());
     let front = Front {
-        settings: front_settings(settings),
-        listeners: settings.listeners.iter().map(front_listener).collect(),
+        terms: Arc::clone(&running.terms),
         sources: front::Sources {
             clock: Arc::clone(&clock),
             mesh: Arc::clone(&common.mesh),
             shards: Arc::clone(&common.metrics),
             front: front_metrics,
             events: Arc::clone(&common.events),
+            reloads: Arc::clone(&common.reloads),
         },
         post,
         apis,
@@ -298,12 +368,12 @@ fn start_front(
     spawn("front".to_owned(), "the front", notices, move || {
         front::run(front, watched).map_err(ServeError::FrontLost)
     })?;
-    Ok(phase)
+    Ok(running)
 }
 
 fn broadcast_parts(
     common: &Common,
-    dialect: &broadcast::Settings,
+    settings: Arc<Live<broadcast::Settings>>,
     metrics: &Arc<ShardMetrics>,
     post: &Post,
     clock: &front::Clock,
@@ -311,10 +381,10 @@ fn broadcast_parts(
 ) -> front::BroadcastParts {
     let (post, events, shared) = (post.clone(), Arc::clone(&common.events), Arc::clone(&common.shared));
     front::BroadcastParts {
-        settings: dialect.clone(),
+        settings,
         directory: Arc::clone(&common.directory),
         send: Arc::new(move |to, delivery| post.deliver(to, delivery)),
-        publish: Arc::new(move |event| events.publish(event)),
+        publish: Arc::new(move |event, address| events.publish_and_record(event, address)),
         departed: Arc::new(move |realm| shared.departures.note(realm)),
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
@@ -333,11 +403,23 @@ fn publisher(settings: config::Events, events: Arc<EventQueue>, clock: outside::
                 match sink {
                     Sink::Log => Box::new(LogSink),
                     Sink::File => Box::new(FileSink::new(settings.file.clone())),
+                    Sink::Webhook => match webhook(&settings, &events) {
+                        Ok(webhook) => Box::new(webhook),
+                        Err(error) => {
+                            tracing::error!(%error, "no thread for the webhook: its events go to the log");
+                            Box::new(LogSink)
+                        }
+                    },
                 }
             })
             .collect();
         Box::pin(Publisher::new(events, sinks, clock).run(stop))
     })
+}
+
+fn webhook(settings: &config::Events, events: &Arc<EventQueue>) -> std::io::Result<WebhookSink> {
+    let url = settings.webhook_url.as_deref().unwrap_or_default();
+    WebhookSink::start(url, settings.webhook_token.as_ref(), Arc::clone(events))
 }
 
 fn spawn(
@@ -366,16 +448,33 @@ fn shard_count(server: &config::Server) -> usize {
     server.shards.unwrap_or_else(|| ring::allowed_cores().len()).clamp(1, SHARDS_MAX)
 }
 
-fn connections_max(server: &config::Server, open_files: u64, sockets: u64) -> usize {
-    let room = open_files.saturating_sub(OTHER_FILES + sockets).max(1) as usize;
+fn connections_room(open_files: u64, sockets: u64) -> usize {
+    open_files.saturating_sub(OTHER_FILES + sockets).max(1) as usize
+}
+
+/// `room` is what the limit on open files leaves.
+pub(super) fn connections_max(server: &config::Server, room: usize) -> usize {
     if room < server.max_connections {
         tracing::warn!(
             max_connections = server.max_connections,
-            open_files,
             "the limit on open files allows fewer connections: {room}"
         );
     }
     room.min(server.max_connections)
+}
+
+pub(super) fn shard_limits(settings: &Settings, connections_max: usize) -> shard::Limits {
+    let server = &settings.server;
+    shard::Limits {
+        connections_max,
+        outbox_soft_bytes: server.outbox_soft_bytes,
+        outbox_hard_bytes: server.outbox_hard_bytes,
+        outbox_reserve_bytes: server.outbox_reserve_bytes,
+        slow_consumer: server.slow_consumer_timeout,
+        drain: server.drain_timeout,
+        list_update_bytes_per_second: settings.devices.list_update_bytes_per_second,
+        mesh: mesh_limits(server),
+    }
 }
 
 fn mesh_limits(server: &config::Server) -> mesh::Limits {
@@ -385,7 +484,7 @@ fn mesh_limits(server: &config::Server) -> mesh::Limits {
     }
 }
 
-fn session_settings(settings: &Settings, dialects: &Dialects) -> session::Settings {
+pub(super) fn session_settings(settings: &Settings, dialects: &Dialects) -> session::Settings {
     let server = &settings.server;
     session::Settings {
         listeners: settings.listeners.iter().map(session_listener).collect(),
@@ -457,6 +556,14 @@ fn origins(origins: &Origins) -> Vec<String> {
     match origins {
         Origins::Any => vec!["*".to_owned()],
         Origins::Only(list) => list.clone(),
+    }
+}
+
+pub(super) fn front_terms(settings: &Settings, dialects: &Dialects) -> front::Terms {
+    front::Terms {
+        settings: front_settings(settings),
+        listeners: settings.listeners.iter().map(front_listener).collect(),
+        devices: Some(dialects.settings.devices.clone()),
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::ServeError;
 use super::entropy::KernelEntropy;
 use crate::auth::{
-    Authenticator, DeviceTokens, Identities, IdentitySources, Issuer, RoomsApiKey, TrustedKeys, TrustedRemote,
+    Authenticator, DeviceTokens, Identities, IdentitySources, Issuer, RemoteKeys, RoomsApiKey, TrustedKeys,
+    TrustedRemote,
 };
 use crate::base::{Entropy, RealmId};
 use crate::config::{self, RoomStore as StoreKind, Service, Settings};
@@ -22,6 +23,7 @@ pub(super) const KEY_WAIT: Duration = Duration::from_secs(5);
 const BROADCAST_MESSAGES_MAX: usize = 1024;
 
 /// What exists only where `rooms` is served, on its WebSocket or its HTTP.
+#[derive(Clone)]
 pub(super) struct RoomsParts {
     pub issuer: Arc<Issuer>,
     pub store: Arc<dyn RoomStore>,
@@ -31,73 +33,138 @@ pub(super) struct RoomsParts {
 pub(super) struct Dialects {
     pub settings: Arc<dialect::Settings>,
     pub rooms: Option<RoomsParts>,
-    /// Fetches the keys of identities, where an address is configured.
-    pub key_refresh: Option<JwksRefresh>,
+    /// Keys of identities that are fetched, where an address is configured.
+    remote_keys: Option<Arc<RemoteKeys>>,
+}
+
+/// What becomes of the fetching of keys.
+pub(super) enum KeyRefresh {
+    AsBefore,
+    /// In place of what there was. `None`: no address is configured.
+    Instead(Option<JwksRefresh>),
+}
+
+/// What all connections share, and what outlives a reload.
+struct Tables {
+    rooms: Arc<Rooms>,
+    seats: Arc<Seats>,
+    roster: Arc<devices::Roster>,
 }
 
 impl Dialects {
     /// Opens the store of rooms and the issuer's key, where they are needed.
-    pub fn new(settings: &Settings) -> Result<Dialects, ServeError> {
+    pub fn new(settings: &Settings) -> Result<(Dialects, Option<JwksRefresh>), ServeError> {
         let serves = |service| settings.listeners.iter().any(|listener| listener.serves.contains(&service));
         let rooms = if serves(Service::Rooms) || serves(Service::RoomsApi) {
             Some(RoomsParts::open(settings)?)
         } else {
             None
         };
-        let config = &settings.rooms;
-        let (key_refresh, remote_keys) = match &config.jwks_url {
-            Some(url) => {
-                let source = JwksSource::new(url).map_err(|error| ServeError::Jwks(error.to_string()))?;
-                let (refresh, keys) = JwksRefresh::new(source, config.jwks_refresh.as_secs());
-                (Some(refresh), Some(keys))
-            }
-            None => (None, None),
+        let tables = Tables {
+            rooms: Arc::new(Rooms::new(room_limits(&settings.rooms), seed())),
+            seats: Arc::new(Seats::in_memory(seat_limits(&settings.calls), seed())),
+            roster: Arc::default(),
         };
-        let trusted_by_us = rooms.as_ref().map(|parts| TrustedKeys {
-            keys: parts.issuer.public_keys().clone(),
-            issuer: Some(parts.issuer.name().to_owned()),
-            audience: None,
-        });
-        let configured = config.public_keys.clone().map(|keys| TrustedKeys {
-            keys,
-            issuer: config.jwks_issuer.clone(),
-            audience: config.jwks_audience.clone(),
-        });
-        let remote = remote_keys.map(|keys| TrustedRemote {
-            keys,
-            issuer: config.jwks_issuer.clone(),
-            audience: config.jwks_audience.clone(),
-        });
-        let api_keys = config.api_keys.iter().map(|key| RoomsApiKey {
-            name: key.name.clone(),
-            key: key.key.clone(),
-            rooms: key.rooms.clone(),
-        });
-        let identities = Identities::new(IdentitySources {
-            trusted: trusted_by_us.into_iter().chain(configured).collect(),
-            remote,
-            api_keys: api_keys.collect(),
-        });
-        let registry = Arc::new(Rooms::new(
-            RoomLimits {
-                rooms_max: config.rooms_max,
-                peers_per_room_max: config.peers_per_room_max,
-                metadata_bytes_max: config.metadata_bytes_max,
-            },
-            seed(),
-        ));
         if let Some(parts) = &rooms {
-            restore(&registry, &*parts.store)?;
+            restore(&tables.rooms, &*parts.store)?;
         }
+        let (refresh, remote_keys) = key_refresh(&settings.rooms)?;
+        Ok((Dialects::over(&tables, rooms, remote_keys, settings)?, refresh))
+    }
+
+    /// The same rooms, seats and ids under other settings, of which `former` are the present ones.
+    /// Nothing has changed yet when this returns.
+    pub fn renewed(
+        &self,
+        former: &config::Rooms,
+        settings: &Settings,
+    ) -> Result<(Dialects, KeyRefresh), ServeError> {
+        let present = &*self.settings;
+        let tables = Tables {
+            rooms: Arc::clone(&present.rooms.rooms),
+            seats: Arc::clone(&present.calls.seats),
+            roster: Arc::clone(&present.devices.roster),
+        };
+        let (wanted, was) = (&settings.rooms, former);
+        let (refresh, remote_keys) =
+            if (&wanted.jwks_url, wanted.jwks_refresh) == (&was.jwks_url, was.jwks_refresh) {
+                (KeyRefresh::AsBefore, self.remote_keys.clone())
+            } else {
+                let (refresh, keys) = key_refresh(wanted)?;
+                (KeyRefresh::Instead(refresh), keys)
+            };
+        Ok((Dialects::over(&tables, self.rooms.clone(), remote_keys, settings)?, refresh))
+    }
+
+    fn over(
+        tables: &Tables,
+        rooms: Option<RoomsParts>,
+        remote_keys: Option<Arc<RemoteKeys>>,
+        settings: &Settings,
+    ) -> Result<Dialects, ServeError> {
+        let identities = identities(&settings.rooms, rooms.as_ref(), remote_keys.clone());
         let settings = dialect::Settings {
             binary: binary_settings(settings),
-            rooms: rooms_settings(settings, registry, identities),
-            devices: devices_settings(settings)?,
-            calls: calls_settings(settings),
+            rooms: rooms_settings(settings, Arc::clone(&tables.rooms), identities),
+            devices: devices_settings(settings, Arc::clone(&tables.roster))?,
+            calls: calls_settings(settings, Arc::clone(&tables.seats)),
             broadcast: broadcast_settings(settings),
         };
-        Ok(Dialects { settings: Arc::new(settings), rooms, key_refresh })
+        Ok(Dialects { settings: Arc::new(settings), rooms, remote_keys })
     }
+}
+
+type Refreshed = (Option<JwksRefresh>, Option<Arc<RemoteKeys>>);
+
+fn key_refresh(config: &config::Rooms) -> Result<Refreshed, ServeError> {
+    let Some(url) = &config.jwks_url else { return Ok((None, None)) };
+    let source = JwksSource::new(url).map_err(|error| ServeError::Jwks(error.to_string()))?;
+    let (refresh, keys) = JwksRefresh::new(source, config.jwks_refresh.as_secs());
+    Ok((Some(refresh), Some(keys)))
+}
+
+fn identities(
+    config: &config::Rooms,
+    rooms: Option<&RoomsParts>,
+    remote_keys: Option<Arc<RemoteKeys>>,
+) -> Identities {
+    let trusted_by_us = rooms.map(|parts| TrustedKeys {
+        keys: parts.issuer.public_keys().clone(),
+        issuer: Some(parts.issuer.name().to_owned()),
+        audience: None,
+    });
+    let configured = config.public_keys.clone().map(|keys| TrustedKeys {
+        keys,
+        issuer: config.jwks_issuer.clone(),
+        audience: config.jwks_audience.clone(),
+    });
+    let remote = remote_keys.map(|keys| TrustedRemote {
+        keys,
+        issuer: config.jwks_issuer.clone(),
+        audience: config.jwks_audience.clone(),
+    });
+    let api_keys = config.api_keys.iter().map(|key| RoomsApiKey {
+        name: key.name.clone(),
+        key: key.key.clone(),
+        rooms: key.rooms.clone(),
+    });
+    Identities::new(IdentitySources {
+        trusted: trusted_by_us.into_iter().chain(configured).collect(),
+        remote,
+        api_keys: api_keys.collect(),
+    })
+}
+
+pub(super) fn room_limits(config: &config::Rooms) -> RoomLimits {
+    RoomLimits {
+        rooms_max: config.rooms_max,
+        peers_per_room_max: config.peers_per_room_max,
+        metadata_bytes_max: config.metadata_bytes_max,
+    }
+}
+
+fn seat_limits(config: &config::Calls) -> SeatLimits {
+    SeatLimits { calls_max: config.calls_max, ..SeatLimits::default() }
 }
 
 impl RoomsParts {
@@ -166,7 +233,10 @@ fn rooms_settings(settings: &Settings, rooms: Arc<Rooms>, identities: Identities
     }
 }
 
-fn devices_settings(settings: &Settings) -> Result<devices::Settings, ServeError> {
+fn devices_settings(
+    settings: &Settings,
+    roster: Arc<devices::Roster>,
+) -> Result<devices::Settings, ServeError> {
     let [_, realm, _] = realms(settings);
     let config = &settings.devices;
     let roles = config.roles.iter().map(|role| {
@@ -182,15 +252,15 @@ fn devices_settings(settings: &Settings) -> Result<devices::Settings, ServeError
         max_clients: config.max_clients.unwrap_or(0),
         message_rate: message_rate(settings),
         heartbeat_interval: config.heartbeat_interval.unwrap_or_default(),
+        roster,
         ..devices::Settings::new(realm)
     })
 }
 
-fn calls_settings(settings: &Settings) -> calls::Settings {
+fn calls_settings(settings: &Settings, seats: Arc<Seats>) -> calls::Settings {
     let config = &settings.calls;
-    let limits = SeatLimits { calls_max: config.calls_max, ..SeatLimits::default() };
     calls::Settings {
-        seats: Arc::new(Seats::in_memory(limits, seed())),
+        seats,
         seat_count: config.seat_count,
         seat_timeout: config.seat_timeout,
         ws_handshake_timeout: config.ws_handshake_timeout.unwrap_or_default(),

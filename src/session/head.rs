@@ -7,6 +7,7 @@ use super::tunnel::Tunnel;
 use super::websocket::WebSocket;
 use super::{Conclusion, Refusal, Settings, Stage, Step, Then};
 use crate::dialect::{Dialect, Opening, SOCKET_IO_PATH, binary};
+use crate::observe::Event;
 use crate::wire::frame::START_BYTE;
 use crate::wire::http::{self, HeadLimits, parse_head, write_response};
 use crate::wire::websocket::{Request, check, is_upgrade, write_accept};
@@ -86,6 +87,7 @@ impl Head {
         }
         let used = head.consumed;
         if !allows_origin(&listener.allowed_origins, head.header("origin")) {
+            publish_rejected("wrong_origin", None, host);
             write_response(host.out(), 403, "Forbidden", &[], b"this Origin is not allowed\n");
             return Step { used, then: Then::Conclude(Conclusion::Hang) };
         }
@@ -95,6 +97,7 @@ impl Head {
             || settings.dialects.devices.admits(&opening, unix_seconds);
         match check(&request) {
             Ok(_) if !is_admitted => {
+                publish_rejected("unauthorized", Some("devices"), host);
                 write_response(host.out(), 401, "Unauthorized", &[], b"a valid token is needed\n");
                 Step { used, then: Then::Conclude(Conclusion::Hang) }
             }
@@ -123,4 +126,12 @@ impl Head {
     pub fn timed_out(&self, host: &mut dyn Host) {
         http::write_response(host.out(), 408, "Request Timeout", &[], b"the request took too long\n");
     }
+}
+
+/// A WebSocket that is not opened. Mostly nobody knows yet what it would have spoken.
+fn publish_rejected(reason: &'static str, dialect: Option<&'static str>, host: &mut dyn Host) {
+    let unix_ms = host.now().unix_ms;
+    let dialect = dialect.map(|dialect| ("dialect", dialect.into()));
+    let details = dialect.into_iter().chain([("reason", reason.into())]).collect();
+    host.publish(Event { event_type: "client_rejected", client_id: String::new(), unix_ms, details });
 }

@@ -54,7 +54,7 @@ impl Surroundings for Call<'_> {
     }
 
     fn publish(&mut self, event: Event) {
-        self.world.publish(event);
+        self.world.publish_of(self.key, event);
     }
 
     fn has_room(&self) -> bool {

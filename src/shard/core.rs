@@ -22,6 +22,9 @@ const REFUSING_MAX: usize = 64;
 /// `connections_max`, so that a full server can still be looked at.
 const OPERATORS_MAX: usize = 64;
 
+/// Trouble with accepting is told of so often, however often it comes.
+const ACCEPT_TROUBLE_EVERY_US: u64 = 60_000_000;
+
 pub struct Shard {
     pub(super) settings: Arc<Settings>,
     pub(super) world: World,
@@ -34,7 +37,7 @@ pub struct Shard {
     pub(super) listeners: Vec<u16>,
     /// Listeners that ended because the machine was short of something.
     pub(super) accept_again: Vec<u16>,
-    pub(super) accept_trouble_reported: bool,
+    pub(super) accept_trouble_told_us: Option<u64>,
     pub(super) drain_until_us: Option<u64>,
     /// The clients are gone, or their time is over: nobody is accepted any more, and everybody who
     /// is left is closed.
@@ -43,6 +46,8 @@ pub struct Shard {
     pub(super) gauges_due_us: u64,
     /// What the records of one receive hold.
     pub(super) plain: Vec<u8>,
+    /// Of the terms that hold here.
+    terms_version: u64,
 }
 
 impl Shard {
@@ -59,18 +64,39 @@ impl Shard {
             carrying_out: false,
             listeners,
             accept_again: Vec::new(),
-            accept_trouble_reported: false,
+            accept_trouble_told_us: None,
             drain_until_us: None,
             drain_is_ending: false,
             due: Vec::new(),
             gauges_due_us: 0,
             plain: Vec::new(),
+            terms_version: 0,
         }
     }
 
     /// The reading of the clocks that everything until the next call goes by.
     pub fn begin_turn(&mut self, now: Now) {
         self.world.now = now;
+        let version = self.world.shared.terms.version();
+        if version != self.terms_version {
+            self.terms_version = version;
+            self.take_terms();
+        }
+    }
+
+    /// Everything that happens from here on goes by the settings of the last reload. What was decided
+    /// before stays: nobody is closed, and whoever has logged in stays so.
+    fn take_terms(&mut self) {
+        let terms = self.world.shared.terms.get();
+        let Some(terms) = &*terms else { return };
+        self.settings = Arc::clone(&terms.settings);
+        self.world.limits = terms.limits.clone();
+        // A deadline may have come nearer. One that has moved away is found out when it comes.
+        for (slot, _, session) in self.sessions.iter() {
+            if let Some(deadline_us) = session.deadline_us(&self.settings) {
+                self.wheel.arm(slot, deadline_us);
+            }
+        }
     }
 
     pub fn accepted<N: Net>(&mut self, listening: u16, socket: N::Socket, net: &mut N) {
@@ -119,7 +145,9 @@ impl Shard {
         if self.world.draining() {
             return;
         }
-        if !std::mem::replace(&mut self.accept_trouble_reported, true) {
+        let now_us = self.world.now.mono_us;
+        if self.accept_trouble_told_us.is_none_or(|told_us| now_us >= told_us + ACCEPT_TROUBLE_EVERY_US) {
+            self.accept_trouble_told_us = Some(now_us);
             tracing::warn!(listener, %cause, "cannot accept connections; trying again each tick");
         }
         self.accept_again.push(listener);

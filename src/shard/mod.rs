@@ -26,5 +26,5 @@ mod world;
 pub use self::core::Shard;
 pub use net::Net;
 pub use run::{Bells, run};
-pub use settings::{Limits, Parts, Shared};
+pub use settings::{Limits, Parts, Shared, Terms};
 pub use wheel::TICK;

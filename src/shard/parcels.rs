@@ -127,6 +127,8 @@ impl Shard {
                         }
                     }
                     Deferred::OpenTunnel(key) => self.open_tunnel(key, net),
+                    // Of one that has broken off the kernel does not know it any more.
+                    Deferred::Record(key, event) => self.world.record(event, net.peer_address(conn_of(key))),
                     Deferred::Tunnel(key, step) => {
                         self.world.post(NodeId::FRONT, Parcel::Tunnel { peer: key, step });
                     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use crate::base::{Entropy, NodeId, RealmId};
+use crate::base::{Entropy, Live, NodeId, RealmId};
 use crate::hub::{Departures, Directory};
 use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, ShardMetrics};
@@ -29,6 +29,13 @@ pub struct Limits {
     pub mesh: mesh::Limits,
 }
 
+/// What a reload replaces for every shard at once. Listeners keep their number and order, and queues
+/// between nodes their size.
+pub struct Terms {
+    pub settings: Arc<session::Settings>,
+    pub limits: Limits,
+}
+
 /// Shared by all nodes of the process.
 pub struct Shared {
     /// The server shuts down. Set once, then every bell is rung.
@@ -41,6 +48,9 @@ pub struct Shared {
     pub clients_open: AtomicUsize,
     /// Of the realm of `devices`.
     pub departures: Departures,
+    /// In place of what a shard was made of; `None` until the first reload. Each shard looks once a
+    /// turn whether there is something new.
+    pub terms: Live<Option<Terms>>,
 }
 
 impl Shared {
@@ -51,6 +61,7 @@ impl Shared {
             connections: AtomicUsize::new(0),
             clients_open: AtomicUsize::new(0),
             departures: Departures::new(announced),
+            terms: Live::new(None),
         }
     }
 }

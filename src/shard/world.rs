@@ -1,6 +1,7 @@
 //! Routing: from a sender to its target's outbox, on this shard or on another, and the way back for
 //! what could not be delivered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -59,6 +60,8 @@ pub enum Deferred {
     KeepAlive(PeerKey),
     /// Its request is the front's.
     OpenTunnel(PeerKey),
+    /// Something that it did belongs on the audit trail, with its address.
+    Record(PeerKey, Event),
     Tunnel(PeerKey, TunnelStep),
 }
 
@@ -93,6 +96,18 @@ impl World {
 
     pub fn publish(&self, event: Event) {
         self.events.publish(event);
+    }
+
+    /// What happened on a connection, for subscribers and for the audit trail.
+    pub fn publish_of(&mut self, key: PeerKey, event: Event) {
+        if self.events.audits(event.event_type) {
+            self.deferred.push(Deferred::Record(key, event.clone()));
+        }
+        self.events.publish(event);
+    }
+
+    pub fn record(&self, event: Event, address: Option<SocketAddr>) {
+        self.events.record(event, address);
     }
 
     /// Makes a connection of this shard the owner of an id. A former owner hears of it on its own

@@ -7,6 +7,8 @@ pub mod fuzz_bodies;
 mod wires;
 
 #[cfg(test)]
+mod jumps;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use crate::hub::{Directory, OnDuplicate, SeatLimits, Seats};
 use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, ShardMetrics};
 use crate::session;
-use crate::shard::{Limits, Parts, Shard, Shared, TICK};
+use crate::shard::{Limits, Parts, Shard, Shared, TICK, Terms};
 pub use wires::ClientId;
 use wires::Wires;
 
@@ -225,6 +227,16 @@ impl Sim {
     /// Whether a shard has drained and ended.
     pub fn has_ended(&self, shard: usize) -> bool {
         self.nodes[shard].ended
+    }
+
+    /// The machine's clock is set. The steady one goes on as it was.
+    pub fn set_wall_clock(&mut self, unix_ms: u64) {
+        self.now.unix_ms = unix_ms;
+    }
+
+    /// What SIGHUP does to the shards.
+    pub fn reload(&mut self, settings: session::Settings, limits: Limits) {
+        self.shared.terms.set(Some(Terms { settings: Arc::new(settings), limits }));
     }
 
     /// Lets time pass, a tick at a time.

@@ -1,8 +1,12 @@
 //! What happens to clients is published, and never what they say.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::harness::*;
 
@@ -66,4 +70,101 @@ async fn a_sink_that_cannot_write_is_named_in_the_log_and_its_events_are_counted
     })
     .await;
     assert!(server.logs().contains("a-file/events.jsonl"), "{}", server.logs());
+}
+
+/// Takes what is posted to it, after it has refused some.
+struct Hook {
+    addr: SocketAddr,
+    posted: Arc<Mutex<Vec<String>>>,
+}
+
+impl Hook {
+    /// `refusals` are the statuses of the first answers.
+    async fn start(refusals: &[u16]) -> Hook {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("an address");
+        let posted = Arc::<Mutex<Vec<String>>>::default();
+        let taken = posted.clone();
+        let mut refusals = Vec::from(refusals).into_iter();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                let whole = |request: &[u8]| {
+                    let text = String::from_utf8_lossy(request).to_lowercase();
+                    let (head, body) = text.split_once("\r\n\r\n")?;
+                    let length = head.split("content-length: ").nth(1)?.split("\r\n").next()?.parse().ok()?;
+                    (body.len() >= length).then_some(())
+                };
+                while whole(&request).is_none() {
+                    let Ok(1..) = stream.read_buf(&mut request).await else { break };
+                }
+                let status = refusals.next().unwrap_or(204);
+                if status == 204 {
+                    taken.lock().expect("no panic").push(String::from_utf8(request).expect("text"));
+                }
+                let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                // Whoever posted may have gone.
+                let _ =
+                    stream.write_all(answer.replace("204 X\r\nContent-Length: 0", "204 X").as_bytes()).await;
+            }
+        });
+        Hook { addr, posted }
+    }
+
+    fn setup(&self) -> Setup {
+        Setup::new().section(&format!(
+            "[events]\nsinks = ['webhook']\nwebhook_url = 'http://{}/events?key=hush'\nwebhook_token = 'hush-hush'",
+            self.addr
+        ))
+    }
+
+    /// Type and client of every event, in the order of their arrival.
+    fn events(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let posted = self.posted.lock().expect("no panic");
+        let bodies = posted.iter().map(|request| request.split_once("\r\n\r\n").expect("a body").1);
+        let arrays = bodies.map(|body| serde_json::from_str::<Vec<Value>>(body).expect("an array"));
+        arrays.flatten().map(|event| (text(&event["event_type"]), text(&event["client_id"]))).collect()
+    }
+}
+
+#[tokio::test]
+async fn events_are_posted_in_their_order_and_again_after_a_failure() {
+    let hook = Hook::start(&[500, 429]).await;
+    let mut server = hook.setup().start().await;
+    for id in ["alice", "bob", "carol"] {
+        Client::login(server.main(), Via::WebSocket, Form::FlatJson, id).await.leave().await;
+    }
+    until("all have arrived", async || (hook.events().len() == 6).then_some(())).await;
+    // What happens last is posted before the process ends.
+    let dave = Client::login(server.main(), Via::Tcp, Form::FlatJson, "dave").await;
+    server.sigterm();
+    drop(dave);
+    assert_eq!(server.exit().await.code(), Some(0));
+    let events = hook.events();
+    for id in ["alice", "bob", "carol", "dave"] {
+        let of: Vec<&str> =
+            events.iter().filter(|(_, who)| who == id).map(|(what, _)| what.as_str()).collect();
+        assert_eq!(of, ["client_connected", "client_disconnected"], "{id}");
+    }
+    assert!(
+        hook.posted.lock().expect("no panic")[0].to_lowercase().contains("authorization: bearer hush-hush")
+    );
+    assert!(!server.logs().contains("hush"), "{}", server.logs());
+}
+
+#[tokio::test]
+async fn a_webhook_that_refuses_costs_its_events_and_is_told_of_once() {
+    let hook = Hook::start(&[404; 1000]).await;
+    let server = hook.setup().start().await;
+    for _ in 0..10 {
+        Client::login(server.main(), Via::WebSocket, Form::FlatJson, "alice").await.leave().await;
+    }
+    until("all are counted", async || {
+        (server.metric("sigmux_events_dropped_total").await == 20.0).then_some(())
+    })
+    .await;
+    let logs = server.logs();
+    assert_eq!(logs.matches("the webhook takes no events").count(), 1, "{logs}");
+    assert!(logs.contains("the answer was 404") && !logs.contains("hush"), "{logs}");
 }

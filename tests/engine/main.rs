@@ -1,6 +1,7 @@
 //! Black-box tests of the engine: the real binary over real sockets, judged by the protocol's
 //! document and by clients that share no code with it. One crate, so that it links once.
 
+mod audit;
 mod back_pressure;
 mod bad_input;
 mod batches;
@@ -10,7 +11,9 @@ mod choice;
 mod cli;
 mod crossing;
 mod crowd;
+mod descriptors;
 mod devices;
+mod disk;
 mod drain;
 mod errors;
 mod events;
@@ -22,6 +25,7 @@ mod liveness;
 mod load;
 mod login;
 mod privacy;
+mod reload;
 mod requests;
 mod rooms;
 mod stress;

@@ -332,7 +332,7 @@ impl Session {
             Err(refused) => refused,
         };
         let (client_id, unix_ms) = (reason.0, ctx.around().now().unix_ms);
-        let details = vec![("reason", reason.1.into())];
+        let details = vec![("dialect", "binary".into()), ("reason", reason.1.into())];
         ctx.around().publish(Event { event_type: "client_rejected", client_id, unix_ms, details });
         answer_error(ctx, frame.uuid, form, code, message);
         self.failed_connects += 1;
@@ -369,7 +369,10 @@ impl Session {
             event_type: "client_connected",
             client_id: client_id.clone().into_owned(),
             unix_ms: now.unix_ms,
-            details: vec![("session_id", session_id.hyphenated().to_string().into())],
+            details: vec![
+                ("dialect", "binary".into()),
+                ("session_id", session_id.hyphenated().to_string().into()),
+            ],
         });
         let client_id = client_id.into_owned().into_boxed_str();
         let plain_id = json::string_bytes(&client_id) == client_id.len() + 2;
@@ -411,6 +414,7 @@ impl Session {
             client_id: live.client_id.to_string(),
             unix_ms: now.unix_ms,
             details: vec![
+                ("dialect", "binary".into()),
                 ("session_id", live.session_id.hyphenated().to_string().into()),
                 ("reason", reason.into()),
                 ("duration_ms", (duration_us / 1000).into()),

@@ -16,6 +16,7 @@ use super::sessions::Sessions;
 use crate::base::{NodeId, Now, PeerKey, Slab};
 use crate::dialect::MessageLabel;
 use crate::dialect::broadcast::{self, DIALECT, Settings};
+use crate::front::exchange::ClientAddress;
 use crate::front::{Clock, Phase};
 use crate::hub::{OnDuplicate, Route};
 use crate::observe::{Detail, Event, ShardMetrics};
@@ -65,7 +66,7 @@ pub(super) struct Client {
 impl Clients {
     pub(super) fn new(parts: Parts) -> Clients {
         Clients {
-            sessions: Sessions::new(parts.settings.clients_max),
+            sessions: Sessions::new(parts.settings.get().clients_max),
             parts,
             state: Mutex::default(),
             service: OnceLock::new(),
@@ -82,8 +83,8 @@ impl Clients {
         self.service.get()
     }
 
-    pub(super) fn settings(&self) -> &Settings {
-        &self.parts.settings
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.parts.settings.get()
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -95,7 +96,7 @@ impl Clients {
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        *self.parts.phase.borrow() != Phase::Serving
+        *self.parts.phase.borrow() >= Phase::Draining
     }
 
     pub(super) fn len(&self) -> usize {
@@ -125,9 +126,9 @@ impl Clients {
         }
     }
 
-    /// The socket `sid` may not join.
-    pub(super) fn reject(&self, sid: Sid, reason: &'static str) {
-        self.publish("client_rejected", sid, self.now(), vec![("reason", reason.into())]);
+    /// The socket may not join.
+    pub(super) fn reject(&self, socket: &Socket, reason: &'static str) {
+        self.publish("client_rejected", socket, self.now(), vec![("reason", reason.into())]);
     }
 
     /// The socket has joined. None when its id belongs to somebody else.
@@ -162,7 +163,7 @@ impl Clients {
         }
         drop(state);
         self.metrics().sessions.add(1);
-        self.publish("client_connected", sid, now, Vec::new());
+        self.publish("client_connected", socket, now, Vec::new());
         Some(())
     }
 
@@ -207,7 +208,7 @@ impl Clients {
             ("duration_ms", milliseconds.into()),
             ("message_count", client.messages.into()),
         ];
-        self.publish("client_disconnected", sid, now, details);
+        self.publish("client_disconnected", &client.socket, now, details);
         if matches!(reason, DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect) {
             self.linger(&client.line);
         }
@@ -306,11 +307,20 @@ impl Clients {
         self.metrics().messages_sent[usize::from(label.0)].add(1);
     }
 
-    fn publish(&self, event_type: &'static str, sid: Sid, now: Now, details: Vec<(&'static str, Detail)>) {
+    fn publish(
+        &self,
+        event_type: &'static str,
+        socket: &Socket,
+        now: Now,
+        details: Vec<(&'static str, Detail)>,
+    ) {
         let mut all = vec![("dialect", "broadcast".into())];
         all.extend(details);
-        let client_id = sid.as_str().to_owned();
-        (self.parts.publish)(Event { event_type, client_id, unix_ms: now.unix_ms, details: all });
+        let client_id = socket.id.as_str().to_owned();
+        let event = Event { event_type, client_id, unix_ms: now.unix_ms, details: all };
+        // Of the request that has opened the session.
+        let from = socket.req_parts().extensions.get().map(|&ClientAddress(address)| address);
+        (self.parts.publish)(event, from);
     }
 }
 

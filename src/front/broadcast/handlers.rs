@@ -37,7 +37,7 @@ impl ConnectHandler<LocalAdapter, InPlace> for Handler {
             };
             let group = group(&socket, auth.as_ref()).map_err(|words| (words, "bad_room"));
             group.and_then(|_| clients.admit(&line)).map_err(|(words, reason)| {
-                clients.reject(socket.id, reason);
+                clients.reject(&socket, reason);
                 words
             })
         };

@@ -27,6 +27,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -34,7 +35,7 @@ use tokio::sync::watch;
 
 use self::clients::Clients;
 use super::{Clock, Phase};
-use crate::base::{PeerKey, RealmId};
+use crate::base::{Live, PeerKey, RealmId};
 use crate::dialect::broadcast::Settings;
 use crate::dialect::{Delivery, MessageRef, OwnedDelivery, Undeliverable};
 use crate::hub::Directory;
@@ -46,11 +47,14 @@ pub use self::service::{is_of_session, is_path};
 /// [`Broadcast::bounced`], later or at once.
 pub type Send = Arc<dyn Fn(PeerKey, OwnedDelivery) + std::marker::Send + Sync>;
 
-pub type Publish = Arc<dyn Fn(Event) + std::marker::Send + Sync>;
+/// Also for the audit trail, with the address of the client.
+pub type Publish = Arc<dyn Fn(Event, Option<SocketAddr>) + std::marker::Send + Sync>;
 
 /// What the service is made of.
 pub struct Parts {
-    pub settings: Settings,
+    /// What the library and the sessions were set up with stays as it was at the start: of what is
+    /// replaced later, `message_rate` holds.
+    pub settings: Arc<Live<Settings>>,
     pub directory: Arc<Directory>,
     pub send: Send,
     pub publish: Publish,

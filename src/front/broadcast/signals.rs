@@ -210,7 +210,7 @@ impl Clients {
         let sender = sender.as_ref().map_or("", Sid::as_str);
         // What can be nobody's id may be anything.
         let target = if binary::is_client_id(target) { target } else { "" };
-        (self.parts.publish)(undeliverable_event(sender, label, target, cause, self.now()));
+        (self.parts.publish)(undeliverable_event(sender, label, target, cause, self.now()), None);
     }
 }
 

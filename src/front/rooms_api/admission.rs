@@ -27,7 +27,8 @@ impl Api {
         if token.is_empty() {
             return Err(NOT_BELIEVED);
         }
-        let identities = &self.parts.identities;
+        let terms = self.terms.get();
+        let identities = &terms.identities;
         let until_us = (self.parts.clock)().plus(self.parts.key_wait);
         let mut asked = None;
         loop {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::map_response;
@@ -29,11 +30,13 @@ use tokio::sync::Semaphore;
 
 pub use sweep::sweep;
 
+use super::exchange::ClientAddress;
 use super::{Clock, Post};
 use crate::auth::{Identities, Issuer};
+use crate::base::Live;
 use crate::dialect::Rate;
 use crate::hub::rooms::{RoomStore, Rooms};
-use crate::observe::{EventQueue, ShardMetrics};
+use crate::observe::{Event, EventQueue, ShardMetrics};
 
 /// Body of a request that has one.
 const BODY_BYTES_MAX: usize = 65_536;
@@ -48,16 +51,8 @@ const DELETE_PEER: &str = "/delete-peer";
 pub struct Parts {
     pub rooms: Arc<Rooms>,
     pub store: Arc<dyn RoomStore>,
-    pub identities: Arc<Identities>,
     /// Signs the tokens of anonymous users; among the issuers that `identities` trusts.
     pub issuer: Arc<Issuer>,
-    pub id_token_seconds: u64,
-    /// How long a new room takes peers.
-    pub ttl_seconds: u64,
-    /// Whether anybody may delete any room.
-    pub open_delete: bool,
-    /// Anonymous sign-ins a second, a second's worth of them at once; 0 for any number.
-    pub signins_per_second: u32,
     /// Longest that a request waits for keys that are being fetched.
     pub key_wait: Duration,
     pub clock: Clock,
@@ -70,29 +65,57 @@ pub struct Parts {
     pub events: Arc<EventQueue>,
 }
 
+/// What a reload may replace.
+#[derive(Clone)]
+pub struct Terms {
+    pub identities: Arc<Identities>,
+    pub id_token_seconds: u64,
+    /// How long a new room takes peers.
+    pub ttl_seconds: u64,
+    /// Whether anybody may delete any room.
+    pub open_delete: bool,
+    /// Anonymous sign-ins a second, a second's worth of them at once; 0 for any number.
+    pub signins_per_second: u32,
+}
+
 /// The requests of `rooms`, the same for every listener that serves them.
 #[derive(Clone)]
 pub struct RoomsApi(Arc<Api>);
 
 struct Api {
     parts: Parts,
+    terms: Live<Terms>,
     sign_ins: Mutex<Rate>,
     blocking: Arc<Semaphore>,
     rooms_created: AtomicU64,
 }
 
 impl RoomsApi {
-    pub fn new(parts: Parts) -> RoomsApi {
+    pub fn new(parts: Parts, terms: Terms) -> RoomsApi {
         RoomsApi(Arc::new(Api {
             parts,
+            terms: Live::new(terms),
             sign_ins: Mutex::default(),
             blocking: Arc::new(Semaphore::new(BLOCKING_MAX)),
             rooms_created: AtomicU64::new(0),
         }))
     }
+
+    /// For the requests that come from now on.
+    pub fn set_terms(&self, terms: Terms) {
+        self.0.terms.set(terms);
+    }
 }
 
+/// Where a request comes from; unknown in tests that have no connection.
+type Remote = Option<Extension<ClientAddress>>;
+
 impl Api {
+    fn publish(&self, event: Event, from: Remote) {
+        let address = from.map(|Extension(ClientAddress(address))| address);
+        self.parts.events.publish_and_record(event, address);
+    }
+
     /// Runs what may block on a thread of its own. It is finished also when nobody waits for it any
     /// more. `None` when it has panicked.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {

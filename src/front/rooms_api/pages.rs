@@ -9,8 +9,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::Api;
 use super::answer::{BROKEN, Refused, json, json_text, secret_json, timestamp};
+use super::{Api, Remote};
 use crate::dialect::MESSAGE_LABELS;
 use crate::observe::Event;
 
@@ -46,25 +46,27 @@ struct Metrics {
     rooms_created: u64,
 }
 
-pub(super) async fn sign_in(State(api): State<Arc<Api>>) -> Response {
+pub(super) async fn sign_in(State(api): State<Arc<Api>>, from: Remote) -> Response {
     let now = (api.parts.clock)();
-    if !api.sign_ins.lock().admit(api.parts.signins_per_second, now) {
+    let terms = api.terms.get();
+    if !api.sign_ins.lock().admit(terms.signins_per_second, now) {
         return ([(header::RETRY_AFTER, "1")], TOO_MANY_SIGN_INS).into_response();
     }
     let random = (api.parts.random)().to_be_bytes();
     let username = uuid::Builder::from_random_bytes(random).into_uuid().hyphenated().to_string();
-    let (issuer, lifetime_seconds) = (api.parts.issuer.clone(), api.parts.id_token_seconds);
+    let (issuer, lifetime_seconds) = (api.parts.issuer.clone(), terms.id_token_seconds);
     let signed = api.blocking({
         let username = username.clone();
         move || issuer.mint_id_token(&username, now.unix_seconds(), lifetime_seconds)
     });
     let Some(id_token) = signed.await else { return BROKEN.into_response() };
-    api.parts.events.publish(Event {
+    let event = Event {
         event_type: "anonymous_sign_in",
         client_id: username.clone(),
         unix_ms: now.unix_ms,
         details: vec![("dialect", "rooms".into())],
-    });
+    };
+    api.publish(event, from);
     secret_json(&SignedIn { id_token, username })
 }
 

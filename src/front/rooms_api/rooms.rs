@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::Api;
 use super::admission::NOT_BELIEVED;
 use super::answer::{BROKEN, Refused, json, secret_json};
+use super::{Api, Remote};
 use crate::auth::Identity;
 use crate::base::{PeerKey, Redacted};
 use crate::hub::rooms::{Reservation, ReserveRefused, RoomRecord, StoreError};
@@ -56,45 +56,52 @@ struct Target {
     room_id: Option<String>,
 }
 
-pub(super) async fn create(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
-    match api.create_room(&headers).await {
+pub(super) async fn create(State(api): State<Arc<Api>>, from: Remote, headers: HeaderMap) -> Response {
+    match api.create_room(&headers, from).await {
         Ok(response) => response,
-        Err(refused) => refused.into_response(),
+        Err(refused) => api.refuse("create_room", refused, from),
     }
 }
 
 pub(super) async fn delete_room(
     State(api): State<Arc<Api>>,
+    from: Remote,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    answer(api.delete_room(&headers, body).await)
+    match api.delete_room(&headers, body, from).await {
+        Ok(outcome) => answer(outcome),
+        Err(refused) => api.refuse("delete_room", refused, from),
+    }
 }
 
 pub(super) async fn delete_peer(
     State(api): State<Arc<Api>>,
+    from: Remote,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    answer(api.delete_peer(&headers, body).await)
+    match api.delete_peer(&headers, body, from).await {
+        Ok(outcome) => answer(outcome),
+        Err(refused) => api.refuse("delete_peer", refused, from),
+    }
 }
 
-fn answer(outcome: Result<Outcome, Refused>) -> Response {
+fn answer(outcome: Outcome) -> Response {
     #[derive(Serialize)]
     struct Status {
         status: &'static str,
     }
     let status = match outcome {
-        Ok(Outcome::Deleted) => "peer deleted successfully",
-        Ok(Outcome::PeerNotFound) => "peer not found",
-        Ok(Outcome::RoomNotFound) => "room not found",
-        Err(refused) => return refused.into_response(),
+        Outcome::Deleted => "peer deleted successfully",
+        Outcome::PeerNotFound => "peer not found",
+        Outcome::RoomNotFound => "room not found",
     };
     json(StatusCode::OK, &Status { status })
 }
 
 impl Api {
-    async fn create_room(&self, headers: &HeaderMap) -> Result<Response, Refused> {
+    async fn create_room(&self, headers: &HeaderMap, from: Remote) -> Result<Response, Refused> {
         #[derive(Serialize)]
         struct Created<'a> {
             room_id: &'a str,
@@ -113,7 +120,7 @@ impl Api {
         });
         stored(put.await)?;
         self.rooms_created.fetch_add(1, Ordering::Relaxed);
-        self.publish("room_created", identity.subject, &record.room_id);
+        self.publish_act("room_created", identity.subject, &record.room_id, from);
         Ok(secret_json(&Created { room_id: &record.room_id, token: record.token.expose() }))
     }
 
@@ -123,7 +130,7 @@ impl Api {
                 room_id: self.random_word(ROOM_ID_CHARACTERS),
                 token: Redacted::new(self.random_word(TOKEN_CHARACTERS)),
                 created_by: identity.subject.clone(),
-                expires_at_unix_seconds: unix_seconds.saturating_add(self.parts.ttl_seconds),
+                expires_at_unix_seconds: unix_seconds.saturating_add(self.terms.get().ttl_seconds),
             };
             match self.parts.rooms.reserve(record) {
                 Ok(reservation) => return Ok(reservation),
@@ -138,6 +145,7 @@ impl Api {
         &self,
         headers: &HeaderMap,
         body: Result<Bytes, BytesRejection>,
+        from: Remote,
     ) -> Result<Outcome, Refused> {
         let deleter = self.deleter(headers).await?;
         let room_id = match target(body)? {
@@ -167,7 +175,7 @@ impl Api {
         if stored(removed.await)?.is_none() {
             return Ok(Outcome::RoomNotFound);
         }
-        self.publish("room_deleted", subject_of(deleter), &room_id);
+        self.publish_act("room_deleted", subject_of(deleter), &room_id, from);
         Ok(Outcome::Deleted)
     }
 
@@ -175,6 +183,7 @@ impl Api {
         &self,
         headers: &HeaderMap,
         body: Result<Bytes, BytesRejection>,
+        from: Remote,
     ) -> Result<Outcome, Refused> {
         let deleter = self.deleter(headers).await?;
         let Target { peer_id: Some(peer_id), room_id } = target(body)? else { return Err(NO_PEER_ID) };
@@ -192,13 +201,13 @@ impl Api {
         let removed: Option<PeerKey> = self.parts.rooms.remove_peer(&room_id, &peer_id);
         let Some(peer) = removed else { return Ok(Outcome::PeerNotFound) };
         self.parts.post.dismiss(peer);
-        self.publish("peer_deleted", subject_of(deleter), &room_id);
+        self.publish_act("peer_deleted", subject_of(deleter), &room_id, from);
         Ok(Outcome::Deleted)
     }
 
     /// `None` where anybody may delete. Here a missing header is no better than a bad one.
     async fn deleter(&self, headers: &HeaderMap) -> Result<Option<Identity>, Refused> {
-        if self.parts.open_delete {
+        if self.terms.get().open_delete {
             return Ok(None);
         }
         self.identity(headers).await.map(Some).map_err(|_| NOT_BELIEVED)
@@ -237,10 +246,25 @@ impl Api {
         word
     }
 
-    fn publish(&self, event_type: &'static str, client_id: String, room_id: &str) {
+    fn publish_act(&self, event_type: &'static str, client_id: String, room_id: &str, from: Remote) {
         let unix_ms = (self.parts.clock)().unix_ms;
         let details = vec![("dialect", "rooms".into()), ("room_id", room_id.into())];
-        self.parts.events.publish(Event { event_type, client_id, unix_ms, details });
+        self.publish(Event { event_type, client_id, unix_ms, details }, from);
+    }
+
+    /// Whoever is not believed is told of, as on a WebSocket.
+    fn refuse(&self, request: &'static str, refused: Refused, from: Remote) -> Response {
+        if refused.status == StatusCode::UNAUTHORIZED {
+            let details = vec![
+                ("dialect", "rooms".into()),
+                ("reason", "not_believed".into()),
+                ("request", request.into()),
+            ];
+            let (event_type, client_id) = ("client_rejected", String::new());
+            let unix_ms = (self.parts.clock)().unix_ms;
+            self.publish(Event { event_type, client_id, unix_ms, details }, from);
+        }
+        refused.into_response()
     }
 }
 

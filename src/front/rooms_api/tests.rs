@@ -75,10 +75,10 @@ struct Answer {
 
 impl Site {
     fn new() -> Site {
-        Site::with(|_| ())
+        Site::with(|_, _| ())
     }
 
-    fn with(change: impl FnOnce(&mut Parts)) -> Site {
+    fn with(change: impl FnOnce(&mut Parts, &mut Terms)) -> Site {
         let trusted = TrustedKeys {
             keys: ISSUER.public_keys().clone(),
             issuer: Some("sigmux".to_owned()),
@@ -91,12 +91,7 @@ impl Site {
         let mut parts = Parts {
             rooms: Arc::new(Rooms::new(RoomLimits::default(), 1)),
             store: store.clone(),
-            identities: Arc::new(Identities::new(sources)),
             issuer: ISSUER.clone(),
-            id_token_seconds: 3600,
-            ttl_seconds: 7200,
-            open_delete: false,
-            signins_per_second: 0,
             key_wait: Duration::from_secs(5),
             clock: Arc::new({
                 let now = now.clone();
@@ -111,8 +106,15 @@ impl Site {
             shards: Arc::new([Arc::default(), Arc::default()]),
             events: Arc::new(EventQueue::new(100)),
         };
-        change(&mut parts);
-        let api = RoomsApi::new(parts);
+        let mut terms = Terms {
+            identities: Arc::new(Identities::new(sources)),
+            id_token_seconds: 3600,
+            ttl_seconds: 7200,
+            open_delete: false,
+            signins_per_second: 0,
+        };
+        change(&mut parts, &mut terms);
+        let api = RoomsApi::new(parts, terms);
         let routes = TowerToHyperService::new(router(&api));
         Site { api, store, now, routes }
     }
@@ -203,7 +205,7 @@ async fn an_anonymous_user_signs_in_and_makes_a_room() {
     let username = signed_in.body["username"].as_str().expect("a name");
     assert_eq!(uuid::Uuid::parse_str(username).expect("a uuid").get_version_num(), 4);
     let id_token = signed_in.body["id_token"].as_str().expect("a token");
-    let identity = site.parts().identities.verify(Proof::IdToken(id_token), NOW_SECONDS + 3599);
+    let identity = site.api.0.terms.get().identities.verify(Proof::IdToken(id_token), NOW_SECONDS + 3599);
     assert_eq!(identity.expect("it is our own").subject, username);
 
     for authorization in [format!("Bearer {id_token}"), id_token.to_owned(), format!("bearer {id_token}")] {
@@ -342,7 +344,7 @@ async fn only_who_belongs_to_a_room_deletes_in_it() {
 
 #[tokio::test]
 async fn where_the_operator_opens_deleting_no_header_is_needed() {
-    let site = Site::with(|parts| parts.open_delete = true);
+    let site = Site::with(|_, terms| terms.open_delete = true);
     let (_, room_id) = site.room_of("creator").await;
     site.enter(&room_id, "a", 1, "user-a");
     let deleted = site.send(request("POST", "/delete-peers-and-room", None, r#"{"peer_id":"a"}"#)).await;
@@ -458,7 +460,7 @@ async fn other_methods_and_a_browsers_question_are_answered_on_each_path() {
 
 #[tokio::test]
 async fn sign_ins_have_a_rate() {
-    let site = Site::with(|parts| parts.signins_per_second = 2);
+    let site = Site::with(|_, terms| terms.signins_per_second = 2);
     for status in [200, 200, 429, 429] {
         let answer = site.ask("POST", "/anonymous-signin").await;
         assert_eq!(answer.status, status);
@@ -487,7 +489,7 @@ async fn a_token_of_an_unknown_key_waits_for_the_keys() {
         *keys.lock() = Some(remote.clone());
         let remote = Some(TrustedRemote { keys: remote, issuer: None, audience: None });
         let sources = IdentitySources { remote, ..IdentitySources::default() };
-        let site = Site::with(|parts| parts.identities = Arc::new(Identities::new(sources)));
+        let site = Site::with(|_, terms| terms.identities = Arc::new(Identities::new(sources)));
         let token = stranger.mint_id_token("user", NOW_SECONDS, 60);
         let answer = site.post("/create-room", &token, json!({})).await;
         assert_eq!(answer.status, if comes { 200 } else { 401 });
@@ -500,8 +502,8 @@ async fn a_token_of_an_unknown_key_waits_for_the_keys() {
     })));
     let remote = Some(TrustedRemote { keys: remote, issuer: None, audience: None });
     let sources = IdentitySources { remote, ..IdentitySources::default() };
-    let site = Site::with(|parts| {
-        parts.identities = Arc::new(Identities::new(sources));
+    let site = Site::with(|parts, terms| {
+        terms.identities = Arc::new(Identities::new(sources));
         parts.clock = Arc::new(move || *now.lock());
     });
     let token = stranger.mint_id_token("user", 0, 60);

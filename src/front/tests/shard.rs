@@ -11,8 +11,8 @@ use bytes::Bytes;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::watch;
 
-use crate::base::{NodeId, Now, PeerKey};
-use crate::front::{Apis, Companion, Front, Listener, Phase, Post, Services, Settings, Sources, run};
+use crate::base::{Live, NodeId, Now, PeerKey};
+use crate::front::{Apis, Companion, Front, Listener, Phase, Post, Services, Settings, Sources, Terms, run};
 use crate::mesh::{Limits, Mesh, Outlets, Parcel, Returned, TunnelStep};
 use crate::observe::{EventQueue, ShardMetrics};
 
@@ -68,14 +68,14 @@ impl Shard {
         let (phase, phases) = watch::channel(Phase::Serving);
         let window = settings.tunnel_window_bytes as usize;
         let front = Front {
-            settings,
-            listeners: listeners(),
+            terms: Arc::new(Live::new(Terms { settings, listeners: listeners(), devices: None })),
             sources: Sources {
                 clock: Arc::new(|| Now { mono_us: 7_000_000, unix_ms: 0 }),
                 mesh: mesh.clone(),
                 shards: Arc::new([metrics.clone()]),
                 front: Arc::default(),
                 events: Arc::new(EventQueue::new(8)),
+                reloads: Arc::default(),
             },
             post: Post::default(),
             apis: Apis::default(),

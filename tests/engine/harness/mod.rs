@@ -36,7 +36,7 @@ pub use key_server::KeyServer;
 pub use raw::{RawWs, opcode, ws_frame};
 pub use request::{ask, http_request, json_of, post_json};
 pub use room::{Identity, Meeting, Peer, Room, talk};
-pub use server::{Server, Setup, token_of, tool};
+pub use server::{Server, Setup, token_of, tool, tool_under};
 pub use signer::{Signer, assert_signed_by, key_set, unix_seconds, unsealed};
 pub use station::{Station, Transport};
 pub use text::{Said, TextClient};

@@ -8,12 +8,16 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::http::Http;
 use super::{until, within};
+
+/// In the folder of the server.
+const CONFIG: &str = "sigmux.toml";
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sigmux");
 
@@ -34,6 +38,7 @@ pub struct Setup {
     env: Vec<(&'static str, String)>,
     files: Vec<(&'static str, String)>,
     args: Vec<String>,
+    limits: String,
     alone: bool,
 }
 
@@ -50,6 +55,7 @@ impl Setup {
             env: Vec::new(),
             files: Vec::new(),
             args: Vec::new(),
+            limits: String::new(),
             alone: false,
         }
     }
@@ -111,6 +117,12 @@ impl Setup {
         self
     }
 
+    /// Options of the shell's `ulimit` under which the server is started, such as `-n 100`.
+    pub fn limits(mut self, options: &str) -> Setup {
+        self.limits = options.into();
+        self
+    }
+
     /// For a test that would starve the others' clocks: no other server runs beside this one.
     pub fn alone(mut self) -> Setup {
         self.alone = true;
@@ -134,7 +146,8 @@ impl Setup {
 
     pub async fn start(&self) -> Server {
         let permits = if self.alone { SERVERS_MAX } else { 1 };
-        Server::from_file(&self.toml(), &self.env, &self.files, &self.args, permits).await
+        let Setup { env, files, args, limits, .. } = self;
+        Server::from_file(&self.toml(), env, files, args, limits, permits).await
     }
 }
 
@@ -167,7 +180,7 @@ pub struct Server {
     stderr: Arc<Mutex<String>>,
     stdout_rest: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
-    _directory: TempDir,
+    directory: TempDir,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -183,7 +196,7 @@ impl Server {
     /// # Panics
     /// With what it wrote on stderr, when it ends before that.
     pub async fn start(toml: &str, env: &[(&'static str, String)]) -> Server {
-        Server::from_file(toml, env, &[], &[], 1).await
+        Server::from_file(toml, env, &[], &[], "", 1).await
     }
 
     async fn from_file(
@@ -191,6 +204,7 @@ impl Server {
         env: &[(&'static str, String)],
         files: &[(&'static str, String)],
         args: &[String],
+        limits: &str,
         permits: u32,
     ) -> Server {
         let permit = ROOM.clone().acquire_many_owned(permits).await.expect("never closed");
@@ -198,32 +212,24 @@ impl Server {
         for (name, text) in files {
             std::fs::write(directory.path().join(name), text).expect("the file is written");
         }
-        let file = directory.path().join("sigmux.toml");
+        let file = directory.path().join(CONFIG);
         std::fs::write(&file, toml).expect("the configuration is written");
-        Server::run(directory, Some(&file), None, env, args, permit).await
+        let mut command = limited_command(directory.path(), limits);
+        command.args(["serve", "--print-ports"]).args(args).arg("-c").arg(&file);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+        Server::run(directory, command, permit).await
     }
 
     /// Starts the binary without naming a file, in the folder `root`: as `cargo run` does.
     pub async fn start_in(root: &Path) -> Server {
         let permit = ROOM.clone().acquire_owned().await.expect("never closed");
         let directory = tempfile::tempdir().expect("a temporary directory");
-        Server::run(directory, None, Some(root), &[], &[], permit).await
+        let mut command = clean_command(root);
+        command.args(["serve", "--print-ports"]);
+        Server::run(directory, command, permit).await
     }
 
-    async fn run(
-        directory: TempDir,
-        file: Option<&Path>,
-        root: Option<&Path>,
-        env: &[(&'static str, String)],
-        args: &[String],
-        permit: OwnedSemaphorePermit,
-    ) -> Server {
-        let mut command = clean_command(root.unwrap_or(directory.path()));
-        command.args(["serve", "--print-ports"]).args(args);
-        if let Some(file) = file {
-            command.arg("-c").arg(file);
-        }
-        command.envs(env.iter().map(|(name, value)| (name, value)));
+    async fn run(directory: TempDir, mut command: Command, permit: OwnedSemaphorePermit) -> Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
 
@@ -249,7 +255,7 @@ impl Server {
             let _ = child.wait();
             panic!("no listeners in {line:?}; stderr:\n{}", stderr.lock().expect("no panic while held"));
         });
-        Server { child, listeners, stderr, stdout_rest, readers, _directory: directory, _permit: permit }
+        Server { child, listeners, stderr, stdout_rest, readers, directory, _permit: permit }
     }
 
     pub fn addr(&self, name: &str) -> SocketAddr {
@@ -298,6 +304,48 @@ impl Server {
         kill_process(pid, signal).expect("the process is there");
     }
 
+    /// The folder that it was started in.
+    pub fn folder(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Has it read this in place of its configuration. True: the new settings hold.
+    pub async fn reload(&self, setup: &Setup) -> bool {
+        let counts = async || {
+            let metrics = Http::open(self.metrics()).await.get("/metrics").await;
+            ["applied", "refused"].map(|result| {
+                let series = format!("sigmux_config_reloads_total{{result=\"{result}\"}} ");
+                let line = metrics.text().lines().find_map(|line| line.strip_prefix(&series));
+                line.expect("the page has both").parse::<u64>().expect("a number")
+            })
+        };
+        let [applied, refused] = counts().await;
+        std::fs::write(self.folder().join(CONFIG), setup.toml()).expect("the configuration is written");
+        for (name, text) in &setup.files {
+            std::fs::write(self.folder().join(name), text).expect("the file is written");
+        }
+        self.signal(Signal::HUP);
+        until("the configuration is read again", async || {
+            let [now_applied, now_refused] = counts().await;
+            (now_applied + now_refused > applied + refused).then_some(now_applied > applied)
+        })
+        .await
+    }
+
+    /// A number of the metrics page, by its whole series.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let metrics = Http::open(self.metrics()).await.get("/metrics").await;
+        let line = metrics.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series}")).parse().expect("a number")
+    }
+
+    /// Sets a limit of the running process. `None` is what this process has.
+    pub fn limit(&self, resource: Resource, limit: Option<u64>) {
+        let Rlimit { current, maximum } = getrlimit(resource);
+        let pid = Pid::from_raw(self.child.id() as i32);
+        prlimit(pid, resource, Rlimit { current: limit.or(current), maximum }).expect("the process is ours");
+    }
+
     /// Waits for the end of the process, and for its last words.
     pub async fn exit(&mut self) -> ExitStatus {
         let child = &mut self.child;
@@ -328,17 +376,23 @@ impl Drop for Server {
 
 /// Runs the binary to its end: `check`, `token`, a `serve` that must fail.
 pub async fn tool(directory: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
-    let mut command = clean_command(directory);
+    tool_under("", directory, args, env).await
+}
+
+/// The same under options of the shell's `ulimit`.
+pub async fn tool_under(limits: &str, directory: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut command = limited_command(directory, limits);
     command.args(args).envs(env.iter().copied()).stdin(Stdio::null());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut child = Killed(child);
     let (stdout, stderr) = (Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(String::new())));
     let readers = [
-        collect(child.stdout.take().expect("piped"), stdout.clone()),
-        collect(child.stderr.take().expect("piped"), stderr.clone()),
+        collect(child.0.stdout.take().expect("piped"), stdout.clone()),
+        collect(child.0.stderr.take().expect("piped"), stderr.clone()),
     ];
     let waited = tokio::time::timeout(super::DEADLINE, async {
         loop {
-            if let Some(status) = child.try_wait().expect("the child can be waited for") {
+            if let Some(status) = child.0.try_wait().expect("the child can be waited for") {
                 return status;
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -346,8 +400,7 @@ pub async fn tool(directory: &Path, args: &[&str], env: &[(&str, &str)]) -> Outp
     })
     .await;
     let Ok(status) = waited else {
-        let _ = child.kill();
-        let _ = child.wait();
+        drop(child);
         panic!("{args:?} did not end; stderr:\n{}", stderr.lock().expect("no panic while held"));
     };
     for reader in readers {
@@ -357,9 +410,31 @@ pub async fn tool(directory: &Path, args: &[&str], env: &[(&str, &str)]) -> Outp
     Output { status, stdout: text(&stdout), stderr: text(&stderr) }
 }
 
-/// The binary with an empty environment, so that nothing of the tester's own leaks in.
+/// A process that does not outlive its owner.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn limited_command(directory: &Path, limits: &str) -> Command {
+    if limits.is_empty() {
+        return clean_command(directory);
+    }
+    let mut command = clean(Command::new("/bin/sh"), directory);
+    command.args(["-c", &format!("ulimit {limits} && exec \"$0\" \"$@\""), BINARY]);
+    command
+}
+
 fn clean_command(directory: &Path) -> Command {
-    let mut command = Command::new(BINARY);
+    clean(Command::new(BINARY), directory)
+}
+
+/// With an empty environment, so that nothing of the tester's own leaks in.
+fn clean(mut command: Command, directory: &Path) -> Command {
     command.current_dir(directory).env_clear();
     for kept in ["PATH", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(kept) {

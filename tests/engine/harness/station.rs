@@ -175,6 +175,17 @@ impl Station {
         assert_eq!(self.hears("error").await["message"], "Invalid message format");
     }
 
+    /// Those who come and go passed over, the next packet says that the server has ended this.
+    pub async fn is_disconnected(&mut self) {
+        loop {
+            let packet = self.packet().await;
+            if packet == "41" {
+                return;
+            }
+            assert!(packet.contains("\"peer_"), "{packet}");
+        }
+    }
+
     /// Says DISCONNECT.
     pub async fn leave(mut self) {
         self.send_packet("41").await;

@@ -570,7 +570,7 @@ fn events_tell_what_happened_and_no_secret() {
     world.say(me, &frame(CONNECT, 1, TEXT, "agent:hush-hush"));
     let event = world.event();
     assert_eq!((event.event_type, event.client_id.as_str()), ("client_rejected", "agent"));
-    assert_eq!(event.details, [("reason", "bad_credentials".into())]);
+    assert_eq!(event.details, [("dialect", "binary".into()), ("reason", "bad_credentials".into())]);
     assert!(!format!("{event:?}").contains("hush"));
     world.say(me, &frame(CONNECT, 1, TEXT, "agent:secret"));
     let event = world.event();

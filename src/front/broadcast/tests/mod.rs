@@ -61,7 +61,7 @@ impl Server {
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let start = Instant::now();
         let parts = Parts {
-            settings,
+            settings: Arc::new(crate::base::Live::new(settings)),
             directory: directory.clone(),
             send: Arc::new({
                 let sent = sent.clone();
@@ -69,7 +69,7 @@ impl Server {
             }),
             publish: Arc::new({
                 let events = events.clone();
-                move |event| events.lock().push(event)
+                move |event, _| events.lock().push(event)
             }),
             departed: Arc::new(|_| ()),
             metrics: metrics.clone(),
