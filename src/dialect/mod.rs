@@ -64,6 +64,11 @@ pub trait Surroundings {
 
     fn metrics(&self) -> &ShardMetrics;
 
+    /// Whether an event of this type would reach anybody.
+    fn wants_event(&self, _event_type: &str) -> bool {
+        true
+    }
+
     fn publish(&mut self, event: Event);
 
     /// False when this connection's own output is over its limit, or when its messages wait for a

@@ -3,6 +3,8 @@
 use super::sink::{Sink, Written, details_json, timestamp};
 use crate::observe::Event;
 
+const TARGET: &str = "sigmux::event";
+
 /// Events of one batch that are written at level info; a flood of them goes on at level debug.
 const INFO_EVENTS_MAX: usize = 10;
 
@@ -15,11 +17,15 @@ impl Sink for LogSink {
         "log"
     }
 
+    fn takes_events(&self) -> bool {
+        tracing::enabled!(target: TARGET, tracing::Level::INFO)
+    }
+
     fn write<'a>(&'a mut self, events: &'a [Event]) -> Written<'a> {
         for (index, event) in events.iter().enumerate() {
             if index < INFO_EVENTS_MAX {
                 tracing::info!(
-                    target: "sigmux::event",
+                    target: TARGET,
                     client_id = event.client_id.as_str(),
                     at = timestamp(event.unix_ms).as_str(),
                     details = details_json(event).as_str(),
@@ -27,7 +33,7 @@ impl Sink for LogSink {
                 );
             } else {
                 tracing::debug!(
-                    target: "sigmux::event",
+                    target: TARGET,
                     client_id = event.client_id.as_str(),
                     at = timestamp(event.unix_ms).as_str(),
                     details = details_json(event).as_str(),

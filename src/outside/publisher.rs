@@ -38,7 +38,8 @@ struct Outlet {
 }
 
 impl Publisher {
-    /// Without sinks events are taken and forgotten, so that the queue does not seem to overflow.
+    /// While no sink takes events, those that come are forgotten, so that the queue does not seem to
+    /// overflow, and frequent ones are not made ([`EventQueue::wants`]).
     pub fn new(queue: Arc<EventQueue>, sinks: Vec<Box<dyn Sink>>, clock: Clock) -> Publisher {
         let outlets = sinks.into_iter().map(|sink| Outlet { sink, lost: 0, complained_us: None }).collect();
         Publisher { queue, outlets, clock, batch: Vec::new() }
@@ -59,6 +60,7 @@ impl Publisher {
     }
 
     async fn drain(&mut self) {
+        self.queue.set_taken(self.outlets.iter().any(|outlet| outlet.sink.takes_events()));
         loop {
             self.batch.clear();
             self.batch.extend(std::iter::from_fn(|| self.queue.take()).take(BATCH_EVENTS_MAX));

@@ -34,6 +34,11 @@ pub trait Sink {
     /// As the configuration names it.
     fn name(&self) -> &'static str;
 
+    /// False while all that it is given is for nothing.
+    fn takes_events(&self) -> bool {
+        true
+    }
+
     fn write<'a>(&'a mut self, events: &'a [Event]) -> Written<'a>;
 
     /// No further batch will come: resolves when what was taken is where it belongs, or is lost.

@@ -270,6 +270,11 @@ impl Session {
         }
     }
 
+    /// Whether nothing depends on how much of this connection's output the kernel has taken.
+    pub fn ignores_output(&self) -> bool {
+        matches!(self.stage, Stage::WebSocket(_) | Stage::Stream(_)) && !self.is_closing()
+    }
+
     /// The kernel has taken `bytes` of this connection's output.
     pub fn output_taken(&mut self, bytes: usize, host: &mut dyn Host) {
         if let Stage::Tunnel(_) = &self.stage

@@ -53,6 +53,10 @@ impl Surroundings for Call<'_> {
         &self.world.metrics
     }
 
+    fn wants_event(&self, event_type: &str) -> bool {
+        self.world.wants_event(event_type)
+    }
+
     fn publish(&mut self, event: Event) {
         self.world.publish_of(self.key, event);
     }

@@ -216,6 +216,12 @@ impl Shard {
             // The connection is closing; its messages are answered when it is closed.
             return;
         }
+        // A session that reads and goes on neither waits for output nor has a deadline that depends
+        // on it, so there is nothing to settle.
+        let goes_on = port.reading && !port.closing;
+        if goes_on && self.sessions.get(conn.slot, conn.generation).is_some_and(Session::ignores_output) {
+            return;
+        }
         self.serve(conn, net, |session, _, call| session.output_taken(taken, call));
     }
 

@@ -94,6 +94,10 @@ impl World {
         self.shared.draining.load(Ordering::Relaxed)
     }
 
+    pub fn wants_event(&self, event_type: &str) -> bool {
+        self.events.wants(event_type)
+    }
+
     pub fn publish(&self, event: Event) {
         self.events.publish(event);
     }

@@ -365,15 +365,17 @@ impl Session {
         let random = ctx.around().random_u128().to_be_bytes();
         let session_id = uuid::Builder::from_random_bytes(random).into_uuid();
         ctx.around().set_speaks(Speaks::Binary(form));
-        ctx.around().publish(Event {
-            event_type: "client_connected",
-            client_id: client_id.clone().into_owned(),
-            unix_ms: now.unix_ms,
-            details: vec![
-                ("dialect", "binary".into()),
-                ("session_id", session_id.hyphenated().to_string().into()),
-            ],
-        });
+        if ctx.around().wants_event("client_connected") {
+            ctx.around().publish(Event {
+                event_type: "client_connected",
+                client_id: client_id.clone().into_owned(),
+                unix_ms: now.unix_ms,
+                details: vec![
+                    ("dialect", "binary".into()),
+                    ("session_id", session_id.hyphenated().to_string().into()),
+                ],
+            });
+        }
         let client_id = client_id.into_owned().into_boxed_str();
         let plain_id = json::string_bytes(&client_id) == client_id.len() + 2;
         self.live = Some(Box::new(Live { client_id, session_id, connected: now, form, plain_id }));
@@ -407,6 +409,9 @@ impl Session {
         }
         let Some(live) = &self.live else { return };
         ctx.around().leave(settings.realm, &live.client_id);
+        if !ctx.around().wants_event("client_disconnected") {
+            return;
+        }
         let now = ctx.around().now();
         let duration_us = now.mono_us.saturating_sub(live.connected.mono_us);
         ctx.around().publish(Event {

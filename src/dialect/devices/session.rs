@@ -331,9 +331,11 @@ impl Session {
             // Giving an id up ends the deliveries to this connection; it still has the new one.
             ctx.around().attend();
         }
-        let (client_id, unix_ms) = (id.to_owned(), now.unix_ms);
-        let details = vec![("dialect", "devices".into())];
-        ctx.around().publish(Event { event_type: "client_connected", client_id, unix_ms, details });
+        if ctx.around().wants_event("client_connected") {
+            let (client_id, unix_ms) = (id.to_owned(), now.unix_ms);
+            let details = vec![("dialect", "devices".into())];
+            ctx.around().publish(Event { event_type: "client_connected", client_id, unix_ms, details });
+        }
         Ok(())
     }
 
@@ -357,6 +359,9 @@ fn give_up(settings: &Settings, registered: &Registered, cause: &str, ctx: &mut 
     let around = ctx.around();
     let me = around.me();
     settings.roster.leave(&registered.id, me, || around.leave(settings.realm, &registered.id));
+    if !around.wants_event("client_disconnected") {
+        return;
+    }
     let now = around.now();
     let duration_us = now.mono_us.saturating_sub(registered.since.mono_us);
     around.publish(Event {

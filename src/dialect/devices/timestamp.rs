@@ -1,5 +1,7 @@
 //! A point in time as `Date.prototype.toISOString` writes it.
 
+use std::cell::Cell;
+
 use crate::base::Now;
 
 /// `2025-11-27T12:00:00.000Z`
@@ -14,8 +16,23 @@ const CYCLE_DAYS: u64 = 146_097;
 /// From 0000-03-01 to 1970-01-01.
 const EPOCH_DAYS: u64 = 719_468;
 
+thread_local! {
+    /// The last one: a busy shard writes the same millisecond hundreds of times.
+    static LAST: Cell<(u64, Timestamp)> = const { Cell::new((0, *b"1970-01-01T00:00:00.000Z")) };
+}
+
 pub(super) fn timestamp(now: Now) -> Timestamp {
     let unix_ms = now.unix_ms.min(UNIX_MS_MAX);
+    let (last_ms, last) = LAST.get();
+    if last_ms == unix_ms {
+        return last;
+    }
+    let text = write(unix_ms);
+    LAST.set((unix_ms, text));
+    text
+}
+
+fn write(unix_ms: u64) -> Timestamp {
     let (day, ms) = (unix_ms / DAY_MS, unix_ms % DAY_MS);
     let (year, month, day) = date(day);
     let mut text = *b"0000-00-00T00:00:00.000Z";
