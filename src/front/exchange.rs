@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -23,9 +23,10 @@ use super::pages::View;
 use super::routes::{self, refusal};
 use super::run::{Apis, Listener, Phase, Services, Settings, Terms};
 use super::tunnel::TunnelStream;
-use super::upgrade::{self, Switch};
+use super::upgrade::{self, Switch, wires_own};
 use crate::base::{Live, PeerKey};
 use crate::observe::Event;
+use crate::wire::http::HeadError;
 
 /// Where a request comes from. Services find it among the request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -72,16 +73,18 @@ impl Site {
         let tunnel = stream.tunnel();
         let peer = stream.peer();
         let switch = Rc::new(RefCell::new(None));
-        // What had come when the last request was complete: anything further begins another.
-        let served_bytes = Rc::new(Cell::new(0));
+        // hyper asks for the requests one after another, in their order.
+        let numbers = Cell::new(0);
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(from);
-            let (site, switch) = (self.clone(), switch.clone());
-            let (tunnel, served_bytes) = (tunnel.clone(), served_bytes.clone());
+            let (site, switch, tunnel) = (self.clone(), switch.clone(), tunnel.clone());
+            let number = numbers.replace(numbers.get() + 1);
             async move {
-                served_bytes.set(tunnel.received_bytes());
-                let response = site.respond(usize::from(listener), peer, &switch, request).await;
-                served_bytes.set(tunnel.received_bytes());
+                let response = match tunnel.refusal(number) {
+                    Some(error) => refused(error),
+                    None => site.respond(usize::from(listener), peer, &switch, request).await,
+                };
+                tunnel.answered(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
                 Ok::<_, Infallible>(response)
             }
         });
@@ -99,9 +102,9 @@ impl Site {
                 done = connection.as_mut() => break done,
                 Ok(()) = phase.changed(), if may_drain => {
                     may_drain = *phase.borrow_and_update() < Phase::Draining;
-                    // hyper would drop a request of which it has no whole head. Its answer will say
+                    // hyper would drop a request that it has not read. Its answer will say
                     // `close`, and its head is not waited for for ever.
-                    if !may_drain && tunnel.received_bytes() == served_bytes.get() {
+                    if !may_drain && !tunnel.has_unread() {
                         connection.as_mut().graceful_shutdown();
                     }
                 }
@@ -161,7 +164,7 @@ impl Site {
     ) -> Result<Answer, Response<Body>> {
         let (door, terms) = (&self.doors[listener], self.terms.get());
         let path = request.uri().path();
-        let streams_body = routes::streams_body(door.services, path);
+        let streams_body = routes::streams_body(door.services, request.method(), path);
         let goes_on = routes::is_for_operators(door.services, path)
             || routes::ends_a_session(door.services, path, request.uri().query());
         if self.view.draining() && !goes_on {
@@ -182,8 +185,9 @@ impl Site {
                 })?;
             return Ok(Answer::Switching(response, switch));
         }
-        if !has_one_host(&request) {
-            return Err(refusal(StatusCode::BAD_REQUEST, "Exactly one Host header is needed.\n"));
+        let expects = request.headers().get(header::EXPECT);
+        if expects.is_some_and(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(refusal(StatusCode::EXPECTATION_FAILED, "100-continue alone may be expected.\n"));
         }
         // By it a service tells the requests of one connection from those of others.
         request.extensions_mut().insert(peer);
@@ -272,8 +276,9 @@ async fn discard_body(request: &mut Request<Incoming>, body_bytes_max: u64) -> R
     Ok(())
 }
 
-/// RFC 9112 section 3.2: a 1.1 request with no Host, or with several, is answered 400.
-fn has_one_host(request: &Request<Incoming>) -> bool {
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    hosts == 1 || (hosts == 0 && request.version() == Version::HTTP_10)
+/// The answer to a head that hyper has not seen.
+fn refused(error: HeadError) -> Response<Body> {
+    let mut response = wires_own(error.status(), |out| error.write(out));
+    response.headers_mut().insert(header::CONNECTION, CLOSE);
+    response
 }

@@ -4,14 +4,14 @@
 //! [`TunnelStream`] to hyper, and may go back to its shard as a WebSocket.
 //!
 //! ```text
-//! shard ──► inbox of the front ──► pump ──► Tunnel (bytes unread, credits) ──► TunnelStream ──► hyper ──► axum
+//! shard ──► inbox of the front ──► pump ──► Tunnel (requests judged, credits) ──► TunnelStream ──► hyper ──► axum
 //! shard ◄── outlets ◄───────────── pump ◄── Outbound (bytes, credits, End) ◄──┘
 //! ```
 //!
 //! Owns the runtime, the tunnels' ends on this side, the routes, and what lives beside them on the
 //! runtime (its [`Companion`]s). Invariants: neither side of a tunnel ever has more bytes on the way
-//! than its window, and a tunnel that was given back is not written to again. Knows no ring and no
-//! TLS; of a protocol it knows the paths and nothing else.
+//! than its window, a tunnel that was given back is not written to again, and hyper reads no head that
+//! `wire` has not passed. Knows no ring and no TLS; of a protocol it knows the paths and nothing else.
 
 mod bell;
 mod broadcast;
@@ -19,6 +19,7 @@ mod calls_api;
 mod devices_api;
 mod echo;
 mod exchange;
+mod intake;
 mod outbound;
 mod pages;
 mod post;

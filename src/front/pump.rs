@@ -53,6 +53,7 @@ pub(super) struct Pump {
     tunnels: BTreeMap<PeerKey, Arc<Tunnel>>,
     tunnels_max: usize,
     window_bytes: usize,
+    head_bytes_max: usize,
     site: Rc<Site>,
     broadcast: Option<Arc<Broadcast>>,
     metrics: Arc<ShardMetrics>,
@@ -90,6 +91,7 @@ impl Pump {
             tunnels: BTreeMap::new(),
             tunnels_max: settings.tunnels_max,
             window_bytes: settings.tunnel_window_bytes as usize,
+            head_bytes_max: settings.head_bytes_max,
             site,
             broadcast,
             metrics,
@@ -225,7 +227,8 @@ impl Pump {
             send(TunnelStep::Bytes(Bytes::from_static(TOO_MANY)));
             return send(TunnelStep::End);
         }
-        let stream = TunnelStream::new(peer, self.window_bytes, self.outbound.clone());
+        let outbound = self.outbound.clone();
+        let stream = TunnelStream::new(peer, self.window_bytes, self.head_bytes_max, outbound);
         self.tunnels.insert(peer, stream.tunnel());
         self.exchanges.spawn_local(self.site.clone().serve(listener, from, stream));
     }

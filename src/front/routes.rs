@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::broadcast::Broadcast;
-use super::echo::echo;
+use super::echo::{self, echo};
 use super::pages::{self, View};
 use super::run::{Apis, Services};
 use super::{broadcast, calls_api, devices_api, profile, rooms_api};
@@ -64,13 +64,13 @@ pub(super) fn is_for_operators(services: Services, path: &str) -> bool {
 }
 
 /// Whether the request's body goes to a route that reads it as it comes, and bounds it itself.
-pub(super) fn streams_body(services: Services, path: &str) -> bool {
+pub(super) fn streams_body(services: Services, method: &Method, path: &str) -> bool {
     let by_rooms = services.rooms && rooms_api::reads_body(path);
     let by_calls = services.calls && calls_api::reads_body(path);
     by_rooms
         || by_calls
         || upgrades_itself(services, path)
-        || services.echo && !is_for_operators(services, path)
+        || services.echo && echo::reads_body(method) && !is_for_operators(services, path)
 }
 
 /// A line of text for a person, as the answer of a request that cannot be served.

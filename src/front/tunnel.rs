@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            poll_read takes                       Bytes                 at most one window
-//! hyper ◄──────────────── unread ◄──────────────────────────── shard     that is not credited
+//! hyper ◄──────────────── intake ◄──────────────────────────── shard     that is not credited
 //!            Credit, a quarter window at a time ──────────────►          yet, each way
 //!
 //!            poll_write                            Bytes
@@ -21,20 +21,21 @@
 //!
 //! What the shard sends behind that comes back as `Unused`.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
+use super::intake::Intake;
 use super::outbound::{Outbound, Outgoing};
 use crate::base::PeerKey;
 use crate::mesh::{Returned, TunnelStep, Upgrade};
+use crate::wire::http::HeadError;
 
 /// The connection's end that libraries live on. It may go to another thread.
 pub struct TunnelStream {
@@ -50,14 +51,14 @@ pub(super) struct Tunnel {
     reset: Notify,
 }
 
-#[derive(Default)]
 struct State {
     /// From the shard and not read yet.
-    unread: VecDeque<Bytes>,
+    intake: Intake,
     /// Everything that has come from the shard.
     received_bytes: u64,
-    /// Read, but the shard has not been credited for it.
-    uncredited_bytes: usize,
+    /// Read, but the shard has not been credited for it. Below zero: bytes of a cut head, for which
+    /// it was credited before they can be read, since the whole head might not fit in the window.
+    uncredited_bytes: i64,
     input: Input,
     reader: Option<Waker>,
     /// Written, but the shard has not credited it.
@@ -87,8 +88,14 @@ enum Output {
 }
 
 impl TunnelStream {
-    pub(super) fn new(peer: PeerKey, window_bytes: usize, outbound: Arc<Outbound>) -> TunnelStream {
-        let tunnel = Tunnel { peer, window_bytes, outbound, state: Mutex::default(), reset: Notify::new() };
+    pub(super) fn new(
+        peer: PeerKey,
+        window_bytes: usize,
+        head_bytes_max: usize,
+        outbound: Arc<Outbound>,
+    ) -> TunnelStream {
+        let state = Mutex::new(State::new(head_bytes_max));
+        let tunnel = Tunnel { peer, window_bytes, outbound, state, reset: Notify::new() };
         TunnelStream { tunnel: Arc::new(tunnel) }
     }
 
@@ -110,11 +117,31 @@ impl TunnelStream {
         }
         state.output = Output::Closed;
         let mut rest = BytesMut::from(read_ahead);
-        for bytes in state.unread.drain(..) {
+        for bytes in state.intake.drain() {
             rest.extend_from_slice(&bytes);
         }
         let returned = Returned { received_bytes: state.received_bytes, rest: rest.freeze(), upgrade };
         self.tunnel.send(TunnelStep::Return(Box::new(returned)));
+    }
+}
+
+impl State {
+    fn new(head_bytes_max: usize) -> State {
+        State {
+            intake: Intake::new(head_bytes_max),
+            received_bytes: 0,
+            uncredited_bytes: 0,
+            input: Input::default(),
+            reader: None,
+            outstanding_bytes: 0,
+            output: Output::default(),
+            writer: None,
+            progress: 0,
+        }
+    }
+
+    fn may_become_ready(&self) -> bool {
+        self.intake.is_held() || self.input == Input::Open && !self.intake.has_ended()
     }
 }
 
@@ -123,15 +150,27 @@ impl TunnelStream {
 impl Tunnel {
     /// Takes bytes from the shard, or hands them back when nobody is there to read them.
     pub(super) fn receive(&self, bytes: Bytes) -> Result<(), Bytes> {
-        let mut state = self.state.lock();
+        let state = &mut *self.state.lock();
         if state.output == Output::Closed {
             return Err(bytes);
         }
         state.received_bytes += bytes.len() as u64;
         state.progress += 1;
-        state.unread.push_back(bytes);
+        self.feed(state, |intake| intake.take(bytes));
         state.reader.take().into_iter().for_each(Waker::wake);
         Ok(())
+    }
+
+    /// The response to the request of this number, counted from 0, is on its way to hyper.
+    pub(super) fn answered(&self, number: u64, is_switching: bool) {
+        let state = &mut *self.state.lock();
+        self.feed(state, |intake| intake.answered(number, is_switching));
+        state.reader.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Why the request of this number is not served.
+    pub(super) fn refusal(&self, number: u64) -> Option<HeadError> {
+        self.state.lock().intake.refusal(number)
     }
 
     pub(super) fn credit(&self, bytes: u32) {
@@ -155,7 +194,7 @@ impl Tunnel {
     pub(super) fn reset(&self) {
         let mut state = self.state.lock();
         state.input = Input::Reset;
-        state.unread.clear();
+        state.intake.drain().for_each(drop);
         state.reader.take().into_iter().for_each(Waker::wake);
         state.writer.take().into_iter().for_each(Waker::wake);
         self.reset.notify_one();
@@ -180,9 +219,9 @@ impl Tunnel {
         self.state.lock().progress
     }
 
-    /// Everything that has come from the client.
-    pub(super) fn received_bytes(&self) -> u64 {
-        self.state.lock().received_bytes
+    /// Whether hyper has not read all that has come, be it the beginning of a head.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.state.lock().intake.is_empty()
     }
 
     fn send(&self, step: TunnelStep) {
@@ -191,13 +230,22 @@ impl Tunnel {
 
     /// Credits in steps, so that a stream read byte by byte does not cost a parcel a byte. What is
     /// held back is less than a quarter of the window: the shard never waits for it.
-    fn note_read(&self, state: &mut State, bytes: usize) {
+    fn note_read(&self, state: &mut State, bytes: i64) {
         state.uncredited_bytes += bytes;
-        if state.uncredited_bytes >= self.window_bytes.div_ceil(4) {
+        // `End` is the last step, whatever is thrown away behind it.
+        if state.output == Output::Open && state.uncredited_bytes >= self.window_bytes.div_ceil(4) as i64 {
             // A window fits in a u32, and this is not more.
             self.send(TunnelStep::Credit(state.uncredited_bytes as u32));
             state.uncredited_bytes = 0;
         }
+    }
+
+    /// Credits what is thrown away, and a cut head for as long as it is one.
+    fn feed(&self, state: &mut State, what: impl FnOnce(&mut Intake) -> usize) {
+        let cut_before = state.intake.cut_bytes();
+        let thrown_bytes = what(&mut state.intake);
+        let cut_more = state.intake.cut_bytes() as i64 - cut_before as i64;
+        self.note_read(state, thrown_bytes as i64 + cut_more);
     }
 
     /// Room in the window, or why there is none.
@@ -231,21 +279,10 @@ impl AsyncRead for TunnelStream {
         if state.input == Input::Reset {
             return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
         }
-        let mut taken = 0;
-        while buf.remaining() > 0
-            && let Some(first) = state.unread.front_mut()
-        {
-            let part = first.len().min(buf.remaining());
-            buf.put_slice(&first[..part]);
-            first.advance(part);
-            taken += part;
-            if first.is_empty() {
-                state.unread.pop_front();
-            }
-        }
+        let taken = state.intake.read(buf.remaining(), |bytes| buf.put_slice(bytes));
         if taken > 0 {
-            tunnel.note_read(state, taken);
-        } else if buf.remaining() > 0 && state.input == Input::Open {
+            tunnel.note_read(state, taken as i64);
+        } else if buf.remaining() > 0 && state.may_become_ready() {
             state.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -297,7 +334,7 @@ impl Drop for TunnelStream {
     fn drop(&mut self) {
         let mut state = self.tunnel.state.lock();
         let before = std::mem::replace(&mut state.output, Output::Closed);
-        state.unread.clear();
+        state.intake.drain().for_each(drop);
         let last = match (before, state.input) {
             (Output::Closed, _) => return,
             (Output::Open, Input::Open | Input::Ended) if state.outstanding_bytes > 0 => {

@@ -43,7 +43,8 @@ pub(super) fn accept(
     unix_seconds: u64,
 ) -> Result<(Response<Body>, Switch), Box<Response<Body>>> {
     let seen = view(&request);
-    let accept = websocket::check(&seen).map_err(|fault| Box::new(refused(fault)))?;
+    let accept = websocket::check(&seen)
+        .map_err(|refusal| Box::new(wires_own(refusal.status(), |out| refusal.write(out))))?;
     let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
     if !allows_origin(&listener.allowed_origins, origin) {
         let line = "This origin may not open a WebSocket here.\n";
@@ -97,16 +98,16 @@ fn view(request: &Request<Incoming>) -> websocket::Request<'_> {
 }
 
 /// The wire's own response, through hyper, which sets the length itself.
-fn refused(refusal: websocket::Refusal) -> Response<Body> {
+pub(super) fn wires_own(status: u16, write: impl FnOnce(&mut Vec<u8>)) -> Response<Body> {
     let mut bytes = Vec::new();
-    refusal.write(&mut bytes);
+    write(&mut bytes);
     let mut headers = [httparse::EMPTY_HEADER; REFUSAL_HEADERS_MAX];
     let mut head = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(head_bytes)) = head.parse(&bytes) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
     let mut response = Response::new(Body::from(bytes[head_bytes..].to_vec()));
-    *response.status_mut() = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     for field in head.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(field.value))

@@ -9,7 +9,7 @@ use super::{Conclusion, Refusal, Settings, Stage, Step, Then};
 use crate::dialect::{Dialect, Opening, SOCKET_IO_PATH, binary};
 use crate::observe::Event;
 use crate::wire::frame::START_BYTE;
-use crate::wire::http::{self, HeadLimits, parse_head, write_response};
+use crate::wire::http::{HeadError, HeadLimits, HttpDate, cut_body, is_for_head, parse_head, write_response};
 use crate::wire::websocket::{Request, check, is_upgrade, write_accept};
 
 /// Waits for the end of an HTTP head.
@@ -57,17 +57,23 @@ impl Head {
         host: &mut dyn Host,
     ) -> Step {
         let Limits { head_bytes_max, .. } = settings.limits;
+        let end = |used: usize| Step { used, then: Then::Conclude(Conclusion::Hang) };
+        let refuse = |error: HeadError, host: &mut dyn Host| {
+            answer(bytes, host, |out, headers| error.write_with(out, headers));
+            end(bytes.len())
+        };
         let head = match parse_head(bytes, HeadLimits { head_bytes_max }) {
             Ok(Some(head)) => head,
             Ok(None) => return Step::wait(0),
-            Err(error) => {
-                error.write(host.out());
-                return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
-            }
+            Err(error) => return refuse(error, host),
         };
         if refusal == Some(Refusal::NeedsTls) {
-            write_response(host.out(), 400, "Bad Request", &[], b"this port speaks TLS\n");
-            return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
+            let body = b"this port speaks TLS\n";
+            answer(bytes, host, |out, headers| write_response(out, 400, "Bad Request", headers, body));
+            return end(bytes.len());
+        }
+        if let Err(error) = head.body_length() {
+            return refuse(error, host);
         }
         // What operators ask is answered by the front to the last.
         if refusal.is_some() || (host.draining() && !listener.for_operators) {
@@ -75,21 +81,25 @@ impl Head {
                 Some(Refusal::Full) => b"the server has as many connections as it may\n",
                 _ => b"the server is shutting down\n",
             };
-            write_response(host.out(), 503, "Service Unavailable", &[("Retry-After", "1")], body);
-            return Step { used: bytes.len(), then: Then::Conclude(Conclusion::Hang) };
+            answer(bytes, host, |out, headers| {
+                let headers = [&[("Retry-After", "1")], headers].concat();
+                write_response(out, 503, "Service Unavailable", &headers, body);
+            });
+            return end(bytes.len());
         }
         let request = Request::new(head.method, head.minor_version, head.headers());
         let is_for_front = listener.serves.has(Dialect::Broadcast)
             && head.path.starts_with(SOCKET_IO_PATH.trim_end_matches('/'));
         if !listener.serves_websockets() || is_for_front || !is_upgrade(&request) {
-            // The front's HTTP library reads the same bytes again, and judges them itself.
+            // The front reads the same bytes again, and those of the requests that follow.
             return Step { used: 0, then: Then::Become(Box::new(Stage::Tunnel(Tunnel::open(host))), None) };
         }
         let used = head.consumed;
         if !allows_origin(&listener.allowed_origins, head.header("origin")) {
             publish_rejected("wrong_origin", None, host);
-            write_response(host.out(), 403, "Forbidden", &[], b"this Origin is not allowed\n");
-            return Step { used, then: Then::Conclude(Conclusion::Hang) };
+            let body = b"this Origin is not allowed\n";
+            answer(bytes, host, |out, headers| write_response(out, 403, "Forbidden", headers, body));
+            return end(used);
         }
         let opening = Opening::of_request(head.path, head.query, head.header("authorization"));
         let unix_seconds = host.now().unix_seconds();
@@ -98,8 +108,9 @@ impl Head {
         match check(&request) {
             Ok(_) if !is_admitted => {
                 publish_rejected("unauthorized", Some("devices"), host);
-                write_response(host.out(), 401, "Unauthorized", &[], b"a valid token is needed\n");
-                Step { used, then: Then::Conclude(Conclusion::Hang) }
+                let body = b"a valid token is needed\n";
+                answer(bytes, host, |out, headers| write_response(out, 401, "Unauthorized", headers, body));
+                end(used)
             }
             Ok(accept) => {
                 let shard = host.me().node.index().to_string();
@@ -116,15 +127,16 @@ impl Head {
                 Step { used, then: Then::Become(Box::new(Stage::WebSocket(websocket)), ending) }
             }
             Err(refusal) => {
-                refusal.write(host.out());
-                Step { used, then: Then::Conclude(Conclusion::Hang) }
+                answer(bytes, host, |out, headers| refusal.write_with(out, headers));
+                end(used)
             }
         }
     }
 
     /// Says that the request took too long.
     pub fn timed_out(&self, host: &mut dyn Host) {
-        http::write_response(host.out(), 408, "Request Timeout", &[], b"the request took too long\n");
+        let body = b"the request took too long\n";
+        answer(&[], host, |out, headers| write_response(out, 408, "Request Timeout", headers, body));
     }
 }
 
@@ -134,4 +146,16 @@ fn publish_rejected(reason: &'static str, dialect: Option<&'static str>, host: &
     let dialect = dialect.map(|dialect| ("dialect", dialect.into()));
     let details = dialect.into_iter().chain([("reason", reason.into())]).collect();
     host.publish(Event { event_type: "client_rejected", client_id: String::new(), unix_ms, details });
+}
+
+/// Says no to the request that `bytes` begin with. A refusal has a date (RFC 9110 section 6.6.1), and
+/// no body where HEAD asked for none; what goes through the front gets both from its library.
+fn answer(bytes: &[u8], host: &mut dyn Host, write: impl FnOnce(&mut Vec<u8>, &[(&str, &str)])) {
+    let date = HttpDate(host.now().unix_seconds()).to_string();
+    let out = host.out();
+    let begin = out.len();
+    write(out, &[("Date", &date)]);
+    if is_for_head(bytes) {
+        cut_body(out, begin);
+    }
 }

@@ -5,11 +5,21 @@
 //! ```
 //!
 //! Stricter than the RFC demands where leniency lets two parsers disagree about where a request
-//! ends: no folded lines, no space before a colon, no line that ends in LF alone. A request that
-//! is not a WebSocket goes on to hyper as it came and is judged there once more.
+//! ends: no folded lines, no space before a colon, no line that ends in LF alone, and one way only
+//! to tell a body's length. A request that is not a WebSocket goes on to hyper as it came; what
+//! passes here, hyper reads in the same way.
+
+mod chunks;
+mod date;
+mod framing;
+mod requests;
 
 use std::fmt;
 use std::io::Write;
+
+pub use date::HttpDate;
+pub use framing::BodyLength;
+pub use requests::{Requests, Step};
 
 /// Most header lines of one request.
 pub const HEADERS_MAX: usize = 64;
@@ -27,28 +37,54 @@ pub struct HeadLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
     Malformed,
+    /// Over [`HeadLimits::head_bytes_max`] before the first line has ended.
+    TargetTooLong,
     /// Over [`HeadLimits::head_bytes_max`], be it complete or not.
     TooLarge,
     /// Over [`HEADERS_MAX`].
     TooManyHeaders,
+    /// An HTTP other than 1.0 and 1.1.
+    Version,
+    /// Neither a path nor an address with one, nor the `*` of OPTIONS (RFC 9112 section 3.2).
+    Target,
+    /// `Host` is missing, repeated, or no host (RFC 9112 section 3.2).
+    Host,
+    /// Where the body ends is told twice, wrongly, or not at all (RFC 9112 section 6.3).
+    Length,
+    /// A transfer coding before `chunked` (RFC 9112 section 6.1).
+    TransferCoding,
 }
 
 impl HeadError {
     pub fn status(self) -> u16 {
         match self {
-            HeadError::Malformed => 400,
+            HeadError::Malformed | HeadError::Target | HeadError::Host | HeadError::Length => 400,
+            HeadError::TargetTooLong => 414,
             HeadError::TooLarge | HeadError::TooManyHeaders => 431,
+            HeadError::TransferCoding => 501,
+            HeadError::Version => 505,
         }
     }
 
     /// Appends the whole response; the connection is closed after it.
     pub fn write(self, out: &mut Vec<u8>) {
+        self.write_with(out, &[]);
+    }
+
+    /// The same with further headers.
+    pub fn write_with(self, out: &mut Vec<u8>, headers: &[(&str, &str)]) {
         let (reason, body) = match self {
             HeadError::Malformed => ("Bad Request", "not an HTTP/1.1 request\n"),
+            HeadError::Target => ("Bad Request", "the target is not a path\n"),
+            HeadError::Host => ("Bad Request", "exactly one Host is needed\n"),
+            HeadError::Length => ("Bad Request", "where the body ends is not clear\n"),
+            HeadError::TargetTooLong => ("URI Too Long", "the target is too long\n"),
+            HeadError::TransferCoding => ("Not Implemented", "the only transfer coding is chunked\n"),
+            HeadError::Version => ("HTTP Version Not Supported", "this is HTTP/1.1\n"),
             HeadError::TooLarge => ("Request Header Fields Too Large", "the head is too large\n"),
             HeadError::TooManyHeaders => ("Request Header Fields Too Large", "too many headers\n"),
         };
-        write_response(out, self.status(), reason, &[], body.as_bytes());
+        write_response(out, self.status(), reason, headers, body.as_bytes());
     }
 }
 
@@ -57,6 +93,7 @@ impl HeadError {
 #[derive(Clone)]
 pub struct Head<'a> {
     pub method: &'a str,
+    target: &'a str,
     /// Without the query. Of a target in absolute form, the path behind the host.
     pub path: &'a str,
     /// What follows the first `?`, not decoded.
@@ -105,14 +142,22 @@ pub fn parse_head<'a>(bytes: &'a [u8], limits: HeadLimits) -> Result<Option<Head
     let lines_end = bare_line_feed.unwrap_or(bytes.len());
     let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut lines);
-    let status = request.parse(&bytes[..lines_end]).map_err(|error| match error {
-        httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
-        _ => HeadError::Malformed,
-    })?;
+    let status = match request.parse(&bytes[..lines_end]) {
+        Ok(status) => status,
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooManyHeaders),
+        Err(httparse::Error::Version) if names_another_version(bytes, &request) => {
+            return Err(HeadError::Version);
+        }
+        Err(_) => return Err(HeadError::Malformed),
+    };
     let consumed = match status {
         httparse::Status::Complete(consumed) => consumed,
         httparse::Status::Partial if bare_line_feed.is_some() => return Err(HeadError::Malformed),
-        httparse::Status::Partial if bytes.len() >= limits.head_bytes_max => return Err(HeadError::TooLarge),
+        httparse::Status::Partial if bytes.len() >= limits.head_bytes_max => {
+            let first_line = bytes.trim_ascii_start();
+            let has_ended = memchr::memchr(b'\n', first_line).is_some() || first_line.is_empty();
+            return Err(if has_ended { HeadError::TooLarge } else { HeadError::TargetTooLong });
+        }
         httparse::Status::Partial => return Ok(None),
     };
     let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version)
@@ -121,7 +166,7 @@ pub fn parse_head<'a>(bytes: &'a [u8], limits: HeadLimits) -> Result<Option<Head
     };
     let lines_len = request.headers.len();
     let (path, query) = split_target(target);
-    Ok(Some(Head { method, path, query, minor_version, consumed, lines, lines_len }))
+    Ok(Some(Head { method, target, path, query, minor_version, consumed, lines, lines_len }))
 }
 
 /// True when no further bytes can make this the beginning of a request: noise, a TLS
@@ -163,6 +208,19 @@ pub fn write_response(
     out.extend_from_slice(body);
 }
 
+/// Whether the request that `bytes` begin with, good or bad, is one for a head alone.
+pub fn is_for_head(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"HEAD ")
+}
+
+/// Takes the body from the response at the end of `out`, which starts at `begin`. Its length stays
+/// told (RFC 9110 section 9.3.2).
+pub fn cut_body(out: &mut Vec<u8>, begin: usize) {
+    if let Some(head_bytes) = memchr::memmem::find(&out[begin..], b"\r\n\r\n") {
+        out.truncate(begin + head_bytes + 4);
+    }
+}
+
 /// Appends one line for each header.
 pub(super) fn write_headers(out: &mut Vec<u8>, headers: &[(&str, &str)]) {
     for (name, value) in headers {
@@ -176,6 +234,16 @@ pub(super) fn write_headers(out: &mut Vec<u8>, headers: &[(&str, &str)]) {
 /// httparse takes LF alone for the end of a line, as the RFC allows; a proxy before us may not.
 fn bare_line_feed(head: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'\n', head).find(|&at| at == 0 || head.get(at - 1) != Some(&b'\r'))
+}
+
+/// httparse stopped at the version. True for a digit where it expected a 1, or the 0 or 1 behind
+/// the dot; the digits that follow are not waited for.
+fn names_another_version(bytes: &[u8], request: &httparse::Request<'_, '_>) -> bool {
+    let (Some(method), Some(target)) = (request.method, request.path) else { return false };
+    let line = bytes.trim_ascii_start();
+    let version = line.get(method.len() + target.len() + 2..).and_then(|rest| rest.strip_prefix(b"HTTP/"));
+    let unexpected = version.and_then(|version| version.strip_prefix(b"1.").unwrap_or(version).first());
+    unexpected.is_some_and(|digit| matches!(digit, b'2'..=b'9'))
 }
 
 fn split_target(target: &str) -> (&str, Option<&str>) {
@@ -245,11 +313,28 @@ mod tests {
             b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
             b"GET  / HTTP/1.1\r\n\r\n",
             b"GET /a b HTTP/1.1\r\n\r\n",
-            b"GET / HTTP/2.0\r\n\r\n",
+            b"GET / http/1.1\r\n\r\n",
+            b"GET / HTTP/1\r\n\r\n",
+            b"GET / HTTP/01.1\r\n\r\n",
+            b"GET / HTTP/1.10\r\n\r\n",
             b"GET /\r\n\r\n",
         ] {
             assert_eq!(error(bytes), Some(HeadError::Malformed), "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn another_version_of_http_is_told_from_what_is_no_version() {
+        let wait_until = b"GET / HTTP/".len();
+        for version in ["2.0", "9.9", "3", "1.2", "1.9"] {
+            let bytes = format!("GET / HTTP/{version}\r\n\r\n").into_bytes();
+            let first = (0..=bytes.len()).find(|&len| parse(&bytes[..len]).is_err()).unwrap();
+            assert!(first > wait_until);
+            for len in first..=bytes.len() {
+                assert_eq!(error(&bytes[..len]), Some(HeadError::Version), "{version}");
+            }
+        }
+        assert_eq!(error(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(HeadError::Version));
     }
 
     #[test]
@@ -281,6 +366,10 @@ mod tests {
         let mut with_body = b"POST / HTTP/1.1\r\n\r\n".to_vec();
         with_body.resize(3 * LIMITS.head_bytes_max, b'x');
         assert!(parse(&with_body).unwrap().is_some());
+        let target = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(LIMITS.head_bytes_max)).into_bytes();
+        for len in LIMITS.head_bytes_max..=target.len() {
+            assert_eq!(error(&target[..len]), Some(HeadError::TargetTooLong));
+        }
         // Empty lines do not get around it.
         assert_eq!(error(&b"\r\n".repeat(LIMITS.head_bytes_max)), Some(HeadError::TooLarge));
     }
@@ -338,11 +427,35 @@ mod tests {
             (HeadError::Malformed, "HTTP/1.1 400 Bad Request\r\n"),
             (HeadError::TooLarge, "HTTP/1.1 431 Request Header Fields Too Large\r\n"),
             (HeadError::TooManyHeaders, "HTTP/1.1 431 Request Header Fields Too Large\r\n"),
+            (HeadError::TargetTooLong, "HTTP/1.1 414 URI Too Long\r\n"),
+            (HeadError::Target, "HTTP/1.1 400 Bad Request\r\n"),
+            (HeadError::Host, "HTTP/1.1 400 Bad Request\r\n"),
+            (HeadError::Length, "HTTP/1.1 400 Bad Request\r\n"),
+            (HeadError::TransferCoding, "HTTP/1.1 501 Not Implemented\r\n"),
+            (HeadError::Version, "HTTP/1.1 505 HTTP Version Not Supported\r\n"),
         ] {
             let mut out = Vec::new();
             error.write(&mut out);
             assert!(out.starts_with(line.as_bytes()));
         }
+    }
+
+    #[test]
+    fn a_response_to_head_tells_the_length_of_a_body_that_it_does_not_have() {
+        for bytes in [&b"HEAD / HTTP/1.1\r\n"[..], b"\r\nHEAD  bad"] {
+            assert!(is_for_head(bytes));
+        }
+        for bytes in [&b""[..], b"HEAD", b"HEADS / ", b"GET /HEAD ", b"head / "] {
+            assert!(!is_for_head(bytes));
+        }
+        let mut out = b"before\r\n\r\nit".to_vec();
+        let begin = out.len();
+        write_response(&mut out, 400, "Bad Request", &[], b"no\r\n\r\n");
+        cut_body(&mut out, begin);
+        assert_eq!(
+            out.escape_ascii().to_string(),
+            r"before\r\n\r\nitHTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\nConnection: close\r\n\r\n"
+        );
     }
 
     #[test]

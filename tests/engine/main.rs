@@ -9,6 +9,7 @@ mod broadcast;
 mod calls;
 mod choice;
 mod cli;
+mod conformance;
 mod crossing;
 mod crowd;
 mod descriptors;

@@ -168,10 +168,16 @@ fn bad_heads_get_their_status_and_an_end() {
     let mut shard = Shard::with(settings, Vec::new());
     let long = format!("GET / HTTP/1.1\r\nHost: x\r\nx: {:9000}\r\n\r\n", "");
     let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "x: y\r\n".repeat(17));
+    let target = format!("GET /{:y<9000} HTTP/1.1\r\nHost: x\r\n\r\n", "");
     let cases = [
         ("no http at all\r\n\r\n", 400),
         ("GET /ready HTTP/1.1\r\n\r\n", 400),
         ("GET /ready HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET /ready HTTP/1.1\nHost: a\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        ("GET /ready HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+        (&target, 414),
         (&long, 431),
         (&many, 431),
     ];
@@ -180,6 +186,39 @@ fn bad_heads_get_their_status_and_an_end() {
         shard.send(slot, head);
         assert_eq!(shard.reply(slot).status, status);
         shard.until(slot, |c| c.ended);
+
+        // Behind others, one of which has a body that looks like a request.
+        let slot = shard.open(METRICS);
+        let before = "POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 18\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+        shard.send(slot, format!("{before}GET /ready HTTP/1.1\r\nHost: x\r\n\r\n{head}"));
+        for expected in [405, 200, status] {
+            assert_eq!(shard.reply(slot).status, expected, "{head:.100}");
+        }
+        let connection = shard.until(slot, |c| c.ended);
+        assert_eq!(connection.received, b"", "nothing else is answered");
+    }
+}
+
+#[test]
+fn a_request_behind_one_for_a_websocket_that_is_not_granted_is_a_request() {
+    let mut shard = Shard::new();
+    let slot = shard.open(METRICS);
+    let ask = "GET /ready HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    shard.send(slot, format!("{ask}{ask}GET /no HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\n"));
+    for status in [200, 200, 404, 400] {
+        assert_eq!(shard.reply(slot).status, status);
+    }
+    shard.until(slot, |c| c.ended);
+}
+
+#[test]
+fn a_head_that_is_larger_than_the_window_is_read() {
+    let settings = Settings { tunnel_window_bytes: 16_384, head_bytes_max: 65_536, ..Settings::default() };
+    let mut shard = Shard::with(settings, Vec::new());
+    let slot = shard.open(METRICS);
+    for _ in 0..3 {
+        shard.send(slot, format!("GET /ready HTTP/1.1\r\nHost: x\r\nx: {:60000}\r\n\r\n", "y"));
+        assert_eq!(shard.reply(slot).status, 200);
     }
 }
 
@@ -198,7 +237,7 @@ fn echo_sends_the_body_and_its_type_back_and_asks_for_it_first() {
     assert_eq!(shard.ask(slot, "GET /").body, b"");
     assert_eq!(shard.ask(slot, "HEAD /").status, 200);
     let reply = shard.ask(slot, "DELETE /");
-    assert_eq!((reply.status, reply.header("allow")), (405, Some("GET,HEAD,POST,PUT")));
+    assert_eq!((reply.status, reply.header("allow")), (405, Some("GET,HEAD,OPTIONS,POST,PUT")));
 }
 
 #[test]

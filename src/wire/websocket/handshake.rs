@@ -160,7 +160,12 @@ impl Refusal {
 
     /// Appends the whole response; the connection is closed after it.
     pub fn write(self, out: &mut Vec<u8>) {
-        let (reason, headers, body): (_, &[(&str, &str)], _) = match self {
+        self.write_with(out, &[]);
+    }
+
+    /// The same with further headers.
+    pub fn write_with(self, out: &mut Vec<u8>, headers: &[(&str, &str)]) {
+        let (reason, own, body): (_, &[(&str, &str)], _) = match self {
             Refusal::Version => (
                 "Upgrade Required",
                 &[("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")],
@@ -175,7 +180,8 @@ impl Refusal {
             Refusal::Body => ("Bad Request", &[], "a WebSocket handshake has no body\n"),
             Refusal::Key => ("Bad Request", &[], "Sec-WebSocket-Key must be 16 bytes in base64\n"),
         };
-        http::write_response(out, self.status(), reason, headers, body.as_bytes());
+        let headers = [own, headers].concat();
+        http::write_response(out, self.status(), reason, &headers, body.as_bytes());
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Http {
 
 #[derive(Debug)]
 pub struct Response {
+    /// Of HTTP/1. A request of 1.0 is answered in 1.0.
+    pub minor_version: u8,
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -73,8 +75,8 @@ impl Http {
                 return None;
             }
         };
-        let (status, headers) = parse_head(&head);
-        let mut response = Response { status, headers, body: Vec::new() };
+        let mut response = parse_head(&head);
+        let status = response.status;
         if to_head || status < 200 || status == 204 || status == 304 {
             return Some(response);
         }
@@ -122,6 +124,35 @@ impl Http {
         matches!(within("bytes or the end", self.stream.read_buf(&mut self.buffer)).await, Ok(1..))
     }
 
+    /// The whole response at the front of `bytes`, and its length. None where it is cut. The answer to
+    /// a HEAD has no body.
+    pub fn parse(bytes: &[u8], to_head: bool) -> Option<(Response, usize)> {
+        let head_bytes = bytes.windows(4).position(|it| it == b"\r\n\r\n")? + 4;
+        let mut response = parse_head(std::str::from_utf8(&bytes[..head_bytes]).expect("an ASCII head"));
+        let mut rest = &bytes[head_bytes..];
+        if to_head {
+            return Some((response, head_bytes));
+        }
+        if response.header("transfer-encoding").is_some() {
+            loop {
+                let line_bytes = rest.windows(2).position(|it| it == b"\r\n")?;
+                let line = std::str::from_utf8(&rest[..line_bytes]).expect("an ASCII line");
+                let size = usize::from_str_radix(line, 16).expect("a hexadecimal size");
+                let (chunk, after) = rest[line_bytes + 2..].split_at_checked(size + 2)?;
+                response.body.extend(chunk.strip_suffix(b"\r\n").expect("a chunk ends its line"));
+                rest = after;
+                if size == 0 {
+                    break;
+                }
+            }
+        } else if let Some(length) = response.header("content-length") {
+            let (body, after) = rest.split_at_checked(length.parse().expect("a number"))?;
+            response.body = body.to_vec();
+            rest = after;
+        }
+        Some((response, bytes.len() - rest.len()))
+    }
+
     /// Reads until the server ends the connection.
     pub async fn until_end(&mut self) -> Vec<u8> {
         while self.more().await {}
@@ -134,10 +165,15 @@ impl Http {
     }
 }
 
-fn parse_head(head: &str) -> (u16, Vec<(String, String)>) {
+/// A response without its body.
+fn parse_head(head: &str) -> Response {
     let mut lines = head.split("\r\n");
-    let status = lines.next().expect("a status line");
-    let status = status.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("no HTTP/1.1: {status}"));
+    let line = lines.next().expect("a status line");
+    let (minor_version, status) = match line.split_at_checked(9) {
+        Some(("HTTP/1.1 ", status)) => (1, status),
+        Some(("HTTP/1.0 ", status)) => (0, status),
+        _ => panic!("no HTTP/1: {line}"),
+    };
     let status = status.split(' ').next().expect("a code").parse().expect("a number");
     let headers = lines
         .filter(|line| !line.is_empty())
@@ -146,17 +182,16 @@ fn parse_head(head: &str) -> (u16, Vec<(String, String)>) {
             (name.to_owned(), value.trim().to_owned())
         })
         .collect();
-    (status, headers)
+    Response { minor_version, status, headers, body: Vec::new() }
 }
 
 /// Whether a response with its whole body stands in `buffer`.
 fn is_whole(buffer: &[u8]) -> bool {
     let Some(end) = buffer.windows(4).position(|it| it == b"\r\n\r\n") else { return false };
-    let (_, headers) = parse_head(std::str::from_utf8(&buffer[..end]).expect("an ASCII head"));
+    let head = parse_head(std::str::from_utf8(&buffer[..end]).expect("an ASCII head"));
     let body = &buffer[end + 4..];
-    let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    match length {
-        Some((_, length)) => body.len() >= length.parse::<usize>().expect("a number"),
+    match head.header("content-length") {
+        Some(length) => body.len() >= length.parse::<usize>().expect("a number"),
         None => body.ends_with(b"0\r\n\r\n"),
     }
 }

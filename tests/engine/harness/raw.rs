@@ -52,6 +52,27 @@ pub fn ws_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// First byte and payload of the server's frame at the front of `buffer`, if it is all there.
+pub fn take_server_frame(buffer: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let (&[first, second], rest) = buffer.split_first_chunk::<2>()?;
+    assert_eq!(second & 0x80, 0, "a server does not mask");
+    let (length, rest) = match second {
+        126 => {
+            let (length, rest) = rest.split_first_chunk::<2>()?;
+            (usize::from(u16::from_be_bytes(*length)), rest)
+        }
+        127 => {
+            let (length, rest) = rest.split_first_chunk::<8>()?;
+            (u64::from_be_bytes(*length) as usize, rest)
+        }
+        length => (usize::from(length), rest),
+    };
+    let payload = rest.get(..length)?.to_vec();
+    let taken = buffer.len() - rest.len() + length;
+    buffer.drain(..taken);
+    Some((first, payload))
+}
+
 pub struct RawWs {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -119,23 +140,12 @@ impl RawWs {
     }
 
     fn take_frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let (&[first, second], rest) = self.buffer.split_first_chunk::<2>()?;
-        assert_eq!(second & 0x80, 0, "a server does not mask");
-        let (length, rest) = match second {
-            126 => {
-                let (length, rest) = rest.split_first_chunk::<2>()?;
-                (usize::from(u16::from_be_bytes(*length)), rest)
-            }
-            127 => {
-                let (length, rest) = rest.split_first_chunk::<8>()?;
-                (u64::from_be_bytes(*length) as usize, rest)
-            }
-            length => (usize::from(length), rest),
-        };
-        let payload = rest.get(..length)?.to_vec();
-        let taken = self.buffer.len() - rest.len() + length;
-        self.buffer.drain(..taken);
-        Some((first, payload))
+        take_server_frame(&mut self.buffer)
+    }
+
+    /// The connection with what was read beyond the last frame.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.buffer)
     }
 
     /// The next 0xAA frame, which is a whole unfragmented binary message; pings are passed over.
