@@ -73,6 +73,14 @@ impl IdentityRefused {
             IdentityRefused::Refused(refused) => refused.reason(),
         }
     }
+
+    /// See [`Refused::may_be_a_guess`].
+    pub fn may_be_a_guess(self) -> bool {
+        match self {
+            IdentityRefused::UnknownKey => false,
+            IdentityRefused::Refused(refused) => refused.may_be_a_guess(),
+        }
+    }
 }
 
 /// Keys, and what a token by one of them must say besides.

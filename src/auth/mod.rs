@@ -98,6 +98,13 @@ impl Refused {
             Refused::WrongUse => "wrong_use",
         }
     }
+
+    /// Whether somebody may be trying what holds. A token that has expired did hold, and one by a key
+    /// that is not known here may be by one that is about to be: their bearers come in numbers, and
+    /// have guessed nothing.
+    pub fn may_be_a_guess(self) -> bool {
+        !matches!(self, Refused::Expired | Refused::NotYetValid | Refused::UnknownKey)
+    }
 }
 
 impl fmt::Display for Refused {

@@ -1,13 +1,15 @@
 //! Floor 0: words that every other floor uses.
 //!
 //! Owns ids, one reading of the clock as a value, the generational slab, random numbers as an
-//! argument, the cell for what is replaced while it is read, and the wrapper that keeps secrets out of
-//! logs. Knows nothing of anything above.
+//! argument, the cell for what is replaced while it is read, rates, blocks of addresses, and the
+//! wrapper that keeps secrets out of logs. Knows nothing of anything above.
 
 mod clock;
 mod entropy;
 mod ids;
 mod live;
+mod networks;
+mod rate;
 mod redacted;
 mod slab;
 
@@ -15,5 +17,7 @@ pub use clock::Now;
 pub use entropy::Entropy;
 pub use ids::{NODES_MAX, NodeId, PeerKey, RealmId, SHARDS_MAX};
 pub use live::Live;
+pub use networks::{Network, Networks};
+pub use rate::Rate;
 pub use redacted::Redacted;
 pub use slab::Slab;

@@ -8,7 +8,7 @@ use super::duration::Unit;
 use super::listeners::is_origin;
 use super::moves::Move;
 use super::reader::{Reader, Section};
-use super::sections::{DAY, LIMIT_MIN, SECOND};
+use super::sections::{DAY, LIMIT_MIN, SECOND, per_ip};
 
 /// What `[calls]` says, and where its ports are to be.
 pub(super) struct CallsSection {
@@ -41,6 +41,7 @@ pub(super) fn calls(reader: &mut Reader) -> CallsSection {
         origin: origin(s),
         body_bytes_max: s.size("max_body_bytes", 65_536, 512..=1 << 24),
         calls_max: s.size("calls_max", 100_000, 1..=10_000_000),
+        seat_rate_per_ip: per_ip(s, "seat_rate_per_ip", 100),
     };
     let (addr, healthz_addr) = (wish(s, "addr"), wish(s, "healthz_addr"));
     section.finish();

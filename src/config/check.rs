@@ -38,6 +38,11 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     }
     warnings.extend(without_certificates(settings));
     let server = &settings.server;
+    if server.proxies.has_everybody() {
+        let danger =
+            "`trusted_proxies` holds every address, so whoever connects may say that he is somebody else";
+        warnings.push(format!("INSECURE: {danger}, and no limit of one address holds"));
+    }
     if server.heartbeat_interval.is_some_and(|interval| interval >= server.session_timeout) {
         warnings.push(
             "`session_timeout` is not longer than `heartbeat_interval`: quiet clients are cut before they are pinged"

@@ -31,6 +31,8 @@ pub(super) struct Door {
     pub(super) serves: Setting<Option<Vec<String>>>,
     /// Also for each `[[listener]]` that says nothing of TLS itself.
     pub(super) tls: TlsChoice,
+    /// What holds for each listener that says nothing.
+    pub(super) proxy_protocol: bool,
 }
 
 pub(super) struct Setting<T> {
@@ -59,11 +61,13 @@ impl Door {
         let host = section.text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
         let port = section.integer("port", 8080, 0..=PORT_MAX) as u16;
         let serves = section.list("serves");
+        let proxy_protocol = section.flag("proxy_protocol").unwrap_or(false);
         Door {
             host: Setting::new(section, "host", host),
             port: Setting::new(section, "port", port),
             serves: Setting::new(section, "serves", serves),
             tls: certificates::tls(section),
+            proxy_protocol,
         }
     }
 }
@@ -94,7 +98,7 @@ pub(super) fn listeners(reader: &mut Reader, door: &Door, calls: &CallsSection) 
         drafts.extend(from_door(reader, door));
     } else {
         for (index, (table, place)) in tables.into_iter().take(LISTENERS_MAX).enumerate() {
-            drafts.extend(from_table(reader, index + 1, table, place, &door.tls));
+            drafts.extend(from_table(reader, index + 1, table, place, door));
         }
         moves::move_main(reader, &mut drafts, door);
     }
@@ -137,6 +141,7 @@ fn from_door(reader: &mut Reader, door: &Door) -> Option<Draft> {
             expose_shard: false,
             origins: Origins::Any,
             tls: TlsChoice::Silent.or(&door.tls),
+            proxy_protocol: door.proxy_protocol,
         },
         wanted: serves,
         place: door.port.place.clone(),
@@ -149,7 +154,7 @@ fn from_table<'a>(
     number: usize,
     table: &'a dyn TableLike,
     place: Place,
-    common: &TlsChoice,
+    door: &Door,
 ) -> Option<Draft> {
     let mut section = reader.element(format!("[[listener]] {number}"), table);
     let s = &mut section;
@@ -158,8 +163,9 @@ fn from_table<'a>(
     let serves = s.list("serves");
     let expose_shard = s.flag("expose_shard").unwrap_or(false);
     let origins = s.list("allowed_origins");
+    let proxy_protocol = s.flag("proxy_protocol").unwrap_or(door.proxy_protocol);
     let places = ["name", "bind", "serves", "allowed_origins"].map(|key| s.place(key));
-    let tls = certificates::tls(s).or(common);
+    let tls = certificates::tls(s).or(&door.tls);
     section.finish();
 
     let [name_place, bind_place, serves_place, origins_place] = places;
@@ -182,7 +188,8 @@ fn from_table<'a>(
         reader.problem(bind_place, message);
         return None;
     };
-    let listener = Listener { name, bind, addresses, serves: Vec::new(), expose_shard, origins, tls };
+    let serves = Vec::new();
+    let listener = Listener { name, bind, addresses, serves, expose_shard, origins, tls, proxy_protocol };
     Some(Draft { listener, wanted, place: bind_place, decision: None })
 }
 
@@ -208,6 +215,8 @@ fn metrics(reader: &mut Reader) -> Option<Draft> {
         expose_shard: false,
         origins: Origins::Any,
         tls: None,
+        // Scraped from within.
+        proxy_protocol: false,
     };
     Some(Draft { listener, wanted: vec![Service::Metrics], place, decision: None })
 }

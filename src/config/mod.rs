@@ -111,6 +111,15 @@ pub fn load_with(origin: &str, text: &str, overrides: &Overrides) -> Result<Sett
     let calls = calls::calls(&mut reader);
     let listeners = listeners::listeners(&mut reader, &server.door, &calls);
     let auth = credentials::auth(&mut reader, &listeners);
+    if let Some(listener) = listeners.iter().find(|listener| listener.proxy_protocol)
+        && server.settings.proxies.is_empty()
+    {
+        let message = format!(
+            "listener {} has `proxy_protocol`, but `trusted_proxies` in [server] names nobody who may use it",
+            listener.name
+        );
+        reader.problem(Place::Whole, message);
+    }
     if !listeners.iter().any(|listener| listener.serves.contains(&Service::Devices)) {
         reader.drop_plain();
     }

@@ -80,6 +80,7 @@ pub(super) fn move_service(
                 expose_shard: false,
                 origins: Origins::Any,
                 tls: TlsChoice::Silent.or(tls),
+                proxy_protocol: false,
             },
             wanted: vec![service],
             place: wish.place.clone(),

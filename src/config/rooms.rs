@@ -6,7 +6,7 @@ use super::credentials::public_keys;
 use super::duration::Unit;
 use super::problem::Place;
 use super::reader::{NAME_BYTES_MAX, Reader, Section, is_name};
-use super::sections::{DAY, SECOND, path};
+use super::sections::{DAY, SECOND, path, per_ip};
 use super::{RoomStore, Rooms, RoomsApiKey};
 use crate::base::Redacted;
 
@@ -42,6 +42,8 @@ pub(super) fn rooms(reader: &mut Reader) -> Rooms {
         issuer: visible(s, "issuer").unwrap_or_else(|| "sigmux".to_owned()),
         id_token_lifetime: s.duration("id_token_seconds", Unit::Seconds, 3600 * SECOND, SECOND..=3650 * DAY),
         signins_per_second_max: s.integer("signins_per_second_max", 100, 1..=1_000_000) as u32,
+        signin_rate_per_ip: per_ip(s, "signin_rate_per_ip", 10),
+        create_rate_per_ip: per_ip(s, "create_rate_per_ip", 10),
     };
     // Records and tokens hold whole seconds.
     for (key, duration) in [("ttl_seconds", rooms.ttl), ("id_token_seconds", rooms.id_token_lifetime)] {

@@ -11,7 +11,7 @@ use super::problem::Place;
 use super::reader::{Reader, Section};
 use super::rooms;
 use super::{Audit, Binary, Broadcast, Events, LogFormat, LogLevel, Logging, OnDuplicate, Server, Sink};
-use crate::base::SHARDS_MAX;
+use crate::base::{Network, Networks, SHARDS_MAX};
 
 /// Header and largest payload of one 0xAA frame: a message limit below it would forbid frames that
 /// the protocol allows.
@@ -26,6 +26,9 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
+/// Each address that a proxy names is held against all of them.
+const PROXIES_MAX: usize = 256;
+
 /// What `[server]` says: limits, and the door that is used where there is no `[[listener]]`.
 pub(super) struct ServerSection {
     pub(super) settings: Server,
@@ -38,7 +41,7 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
     let s = &mut section;
 
     let door = Door::read(s);
-    refuse_limits_per_ip(s);
+    let proxies = proxies(s);
 
     let shards = s.size("shards", 0, 0..=SHARDS_MAX as u64);
     let message_rate = s.integer("message_rate", 0, 0..=u64::from(u32::MAX)) as u32;
@@ -56,6 +59,12 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
         message_rate: (message_rate > 0).then_some(message_rate),
         max_message_bytes: s.size("max_message_bytes", 1 << 20, FRAME_BYTES_MAX..=1 << 26),
         head_bytes_max: s.size("head_bytes_max", 16_384, 1024..=1 << 20),
+        max_connections_per_ip: per_ip(s, "max_connections_per_ip", 0),
+        connect_rate_per_ip: per_ip(s, "connect_rate_per_ip", 0),
+        failed_logins_per_minute: per_ip(s, "failed_logins_per_minute", 20),
+        limit_loopback: s.flag("limit_loopback").unwrap_or(false),
+        addresses_max: s.size("addresses_max", 65_536, 1024..=1 << 24),
+        proxies,
 
         heartbeat_interval: (!heartbeat.is_zero()).then_some(heartbeat),
         session_timeout: s.duration("session_timeout", Unit::Seconds, 60 * MINUTE, LIMIT_MIN..=365 * DAY),
@@ -73,6 +82,8 @@ pub(super) fn server(reader: &mut Reader) -> ServerSection {
 
         inbox_messages_max: s.size("inbox_messages_max", 8192, 64..=1 << 20),
         overflow_messages_max: s.size("overflow_messages_max", 65_536, 64..=1 << 24),
+        inbox_bytes_max: s.size("inbox_bytes_max", 16 << 20, 1 << 20..=1 << 31),
+        overflow_bytes_max: s.size("overflow_bytes_max", 32 << 20, 1 << 20..=1 << 31),
         hold: s.duration(
             "hold_milliseconds",
             Unit::Milliseconds,
@@ -174,6 +185,7 @@ pub(super) fn broadcast(reader: &mut Reader) -> Broadcast {
         ping_timeout,
         payload_bytes_max: s.size("payload_bytes_max", 1_000_000, 1024..=1 << 26),
         clients_max: s.size("clients_max", 10_000, 1..=10_000_000),
+        clients_max_per_ip: per_ip(s, "clients_max_per_ip", 1000),
     };
     section.finish();
     broadcast
@@ -260,10 +272,28 @@ fn is_variable(place: &Place) -> bool {
     matches!(place, Place::Variable(_))
 }
 
-fn refuse_limits_per_ip(section: &mut Section) {
-    for key in ["max_connections_per_ip", "connect_rate_per_ip"] {
-        if section.integer(key, 0, 0..=u64::from(u32::MAX)) > 0 {
-            section.problem(key, format!("`{key}` is not available in this version; it must stay 0"));
+/// A limit for each address; 0 for none.
+pub(super) fn per_ip(section: &mut Section, key: &'static str, default: u64) -> u32 {
+    section.integer(key, default, 0..=u64::from(u32::MAX)) as u32
+}
+
+fn proxies(section: &mut Section) -> Networks {
+    let list = section.list("trusted_proxies").unwrap_or_default();
+    if list.len() > PROXIES_MAX {
+        section
+            .problem("trusted_proxies", format!("`trusted_proxies` may have at most {PROXIES_MAX} entries"));
+    }
+    let mut networks = Vec::with_capacity(list.len());
+    for text in &list {
+        match Network::parse(text) {
+            Some(network) => networks.push(network),
+            None => {
+                let message = format!(
+                    "`{text}` in `trusted_proxies` is no address; write \"10.0.0.0/8\" or \"192.0.2.1\""
+                );
+                section.problem("trusted_proxies", message);
+            }
         }
     }
+    networks.into_iter().collect()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Service, Tls};
 use crate::auth::{Credentials, PublicKeys};
-use crate::base::Redacted;
+use crate::base::{Networks, Redacted};
 
 /// A checked configuration. `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -50,6 +50,19 @@ pub struct Server {
     pub max_message_bytes: usize,
     /// Of an HTTP head.
     pub head_bytes_max: usize,
+    /// Connections of one address, or of one /64 of IPv6. 0: any number.
+    pub max_connections_per_ip: u32,
+    /// New ones a second. 0: any number.
+    pub connect_rate_per_ip: u32,
+    /// Wrong credentials of one address, after which it is told to wait. 0: any number.
+    pub failed_logins_per_minute: u32,
+    /// Whether the limits of one address that are not off by default hold for this machine's own.
+    pub limit_loopback: bool,
+    /// Addresses without a connection that are remembered.
+    pub addresses_max: usize,
+    /// Who is believed when it names the client: by the PROXY protocol where a listener has it, and by
+    /// `X-Forwarded-For`.
+    pub proxies: Networks,
 
     /// Silence after which a WebSocket is pinged; after three of them it is closed. Nothing means
     /// that there are no pings and nobody is closed for missing one.
@@ -73,6 +86,10 @@ pub struct Server {
     pub inbox_messages_max: usize,
     /// Parcels that wait at one shard for others whose inbox is full.
     pub overflow_messages_max: usize,
+    /// Bytes of large messages in one shard's inbox, …
+    pub inbox_bytes_max: usize,
+    /// … and of all messages that wait at one shard for others.
+    pub overflow_bytes_max: usize,
     /// How long connections that feed a full shard are not read.
     pub hold: Duration,
     /// Bytes that wait for one reader: above the soft limit it counts as slow, …
@@ -105,6 +122,8 @@ pub struct Listener {
     pub origins: Origins,
     /// Nothing means plain TCP.
     pub tls: Option<Tls>,
+    /// Connections of [`Server::proxies`] begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 impl Listener {
@@ -224,6 +243,10 @@ pub struct Rooms {
     pub id_token_lifetime: Duration,
     /// Anonymous sign-ins of the whole process: each costs a signature.
     pub signins_per_second_max: u32,
+    /// Of one address a second. 0: any number.
+    pub signin_rate_per_ip: u32,
+    /// Rooms created by one address a second. 0: any number.
+    pub create_rate_per_ip: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,6 +278,8 @@ pub struct Broadcast {
     /// Of one packet, over polling and WebSocket.
     pub payload_bytes_max: usize,
     pub clients_max: usize,
+    /// Of one address. 0: any number.
+    pub clients_max_per_ip: u32,
 }
 
 /// Section `[calls]`. Its state is in memory: this version has no other.
@@ -277,6 +302,8 @@ pub struct Calls {
     /// Of `POST /signal`.
     pub body_bytes_max: usize,
     pub calls_max: usize,
+    /// Seats taken by one address a second. 0: any number.
+    pub seat_rate_per_ip: u32,
 }
 
 /// Section `[devices]`.

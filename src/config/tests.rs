@@ -446,11 +446,9 @@ fn two_listeners_cannot_share_an_address_or_a_name() {
 
 #[test]
 fn what_this_version_lacks_is_refused_and_not_ignored() {
-    for (text, message) in [
-        ("[server]\nmax_connections_per_ip = 5", "`max_connections_per_ip` is not available in this version"),
-        ("[server]\nconnect_rate_per_ip = 5", "`connect_rate_per_ip` is not available in this version"),
-        ("[events]\nsinks = [\"redis\"]", "the sink `redis` is not available in this version"),
-    ] {
+    for (text, message) in
+        [("[events]\nsinks = [\"redis\"]", "the sink `redis` is not available in this version")]
+    {
         assert!(refused(text).starts_with("test.toml:2: "), "{}", refused(text));
         assert!(refused(text).contains(message), "{}", refused(text));
     }
@@ -545,6 +543,41 @@ fn limits_that_contradict_each_other_are_refused() {
     assert_eq!(settings.server.shards, Some(2));
     let small = loaded("[server]\noutbox_hard_bytes = 200000").server;
     assert_eq!((small.outbox_soft_bytes, small.tunnel_window_bytes), (200_000, 200_000));
+}
+
+#[test]
+fn trusted_proxies_are_addresses_and_the_proxy_protocol_needs_some() {
+    let listener =
+        |key: &str| format!("[[listener]]\nname = \"a\"\nbind = \":0\"\nserves = [\"binary\"]\n{key}");
+    let trusted = "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"2001:db8::1\"]\n";
+    let settings = loaded(&format!("{trusted}proxy_protocol = true\n{}", listener("")));
+    let proxies = &settings.server.proxies;
+    let is_trusted = |ip: &str| proxies.contains(ip.parse().expect("an address"));
+    assert!(is_trusted("10.1.2.3") && is_trusted("2001:db8::1") && !is_trusted("2001:db8::2"));
+    let speaks = |settings: Settings| settings.listeners.iter().map(|l| l.proxy_protocol).collect::<Vec<_>>();
+    assert_eq!(speaks(settings), [true, false], "the port of [metrics] is for those within");
+    assert_eq!(speaks(loaded(&format!("{trusted}proxy_protocol = true"))), [true, false]);
+    let own = listener("proxy_protocol = false");
+    assert_eq!(speaks(loaded(&format!("{trusted}proxy_protocol = true\n{own}"))), [false, false]);
+    let own = listener("proxy_protocol = true");
+    assert_eq!(speaks(loaded(&format!("{trusted}{own}"))), [true, false]);
+
+    assert!(
+        refused(&own)
+            .contains("listener a has `proxy_protocol`, but `trusted_proxies` in [server] names nobody")
+    );
+    let everybody = loaded("[server]\ntrusted_proxies = [\"::/0\"]").warnings;
+    assert!(
+        everybody.iter().any(|warning| warning.starts_with("INSECURE: `trusted_proxies`")),
+        "{everybody:?}"
+    );
+    let wrong = refused("[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"10.0.0.0/33\", \"lb.example\"]");
+    for entry in ["10.0.0.0/33", "lb.example"] {
+        assert!(
+            wrong.contains(&format!("test.toml:2: `{entry}` in `trusted_proxies` is no address")),
+            "{wrong}"
+        );
+    }
 }
 
 #[test]

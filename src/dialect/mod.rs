@@ -13,7 +13,6 @@ mod crossing;
 mod delivery;
 pub mod devices;
 mod labels;
-mod rate;
 pub mod rooms;
 mod session;
 
@@ -23,9 +22,9 @@ pub use delivery::{
     Body, Delivery, MessageRef, OwnedDelivery, Parts, Plan, Speaks, Text, TextDialect, Undeliverable,
 };
 pub use labels::{ERROR_LABELS, MESSAGE_LABELS, MessageLabel};
-pub use rate::Rate;
 pub use session::{Heartbeat, Session};
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::auth::Certified;
@@ -61,6 +60,20 @@ pub trait Surroundings {
     fn random_u128(&mut self) -> u128;
 
     fn draining(&self) -> bool;
+
+    /// Where the client of this connection is; `None` where that is not known.
+    fn client(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// Whether credentials from the client's address are looked at. False after too many wrong ones;
+    /// it is to be asked before each attempt, and counts one that was not looked at.
+    fn may_log_in(&mut self) -> bool {
+        true
+    }
+
+    /// Credentials of this connection were wrong.
+    fn login_failed(&mut self) {}
 
     fn metrics(&self) -> &ShardMetrics;
 
@@ -149,6 +162,9 @@ pub trait Context {
     /// second case it is called again with the rest when there is room.
     fn may_go_on(&self) -> bool;
 }
+
+/// Why a login was refused, in its event, when its credentials were not looked at.
+pub const TOO_MANY_FAILED_LOGINS: &str = "too_many_failed_logins";
 
 /// What is published of a message that came back when its sender was gone.
 pub fn untold(reference: &MessageRef, cause: Undeliverable, now: Now) -> Event {

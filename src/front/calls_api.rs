@@ -19,11 +19,12 @@ use axum::routing::any;
 use hyper::body::Body as _;
 use svix_ksuid::{KSUID_EPOCH, Ksuid};
 
+use super::client::{Client, Doorkeeper};
 use super::run::Clock;
 use crate::base::{Live, Now, PeerKey};
 use crate::dialect::calls::{self, Event, EventKind, Message};
 use crate::dialect::{OwnedDelivery, calls::CALL_BYTES_MAX};
-use crate::hub::SeatAnswer;
+use crate::hub::{Action, SeatAnswer};
 
 /// A store that had no answer yet is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
@@ -40,6 +41,7 @@ pub struct CallsApi {
     /// The one origin whose pages may use this API.
     pub origin: HeaderValue,
     pub max_body_bytes: usize,
+    pub doorkeeper: Doorkeeper,
     pub clock: Clock,
     /// 128 bits from a CSPRNG: a session is the key to its seat.
     pub random: Arc<dyn Fn() -> u128 + Send + Sync>,
@@ -70,6 +72,10 @@ async fn call(State(api): State<Arc<Live<CallsApi>>>, request: Request) -> Respo
     let api = api.get();
     let answer = match *request.method() {
         Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        Method::GET if !api.doorkeeper.admit(Client::of_request(&request), Action::TakeSeat) => {
+            let line = "Too many seats are taken from this address.\n";
+            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], line).into_response()
+        }
         Method::GET => match api.join(request.uri().path()).await {
             Ok(join) => ([(header::CONTENT_TYPE, "application/json")], join).into_response(),
             Err(refused) => refused.into_response(),
@@ -311,6 +317,7 @@ mod tests {
                 },
                 origin: HeaderValue::from_static("http://localhost:8080"),
                 max_body_bytes: 200,
+                doorkeeper: Doorkeeper::of_nobody(Arc::new(|| START)),
                 clock: {
                     let clock = clock.clone();
                     Arc::new(move || *clock.lock())

@@ -19,18 +19,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 
 use super::broadcast::Broadcast;
+use super::client::{Client, Doorkeeper};
 use super::pages::View;
 use super::routes::{self, refusal};
 use super::run::{Apis, Listener, Phase, Services, Settings, Terms};
 use super::tunnel::TunnelStream;
-use super::upgrade::{self, Switch, wires_own};
+use super::upgrade::{self, Asked, Switch, wires_own};
 use crate::base::{Live, PeerKey};
+use crate::dialect::TOO_MANY_FAILED_LOGINS;
 use crate::observe::Event;
+use crate::session::allows_origin;
 use crate::wire::http::HeadError;
-
-/// Where a request comes from. Services find it among the request's extensions.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ClientAddress(pub(super) SocketAddr);
 
 /// hyper takes no smaller buffer.
 const HEAD_BYTES_MIN: usize = 8192;
@@ -39,7 +38,17 @@ const HEAD_BYTES_MIN: usize = 8192;
 pub(super) struct Site {
     doors: Vec<Door>,
     view: Arc<View>,
+    doorkeeper: Doorkeeper,
     terms: Arc<Live<Terms>>,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy)]
+struct Caller {
+    listener: usize,
+    peer: PeerKey,
+    /// The other end of its connection.
+    holder: SocketAddr,
 }
 
 /// One listener as its exchanges see it.
@@ -58,7 +67,12 @@ impl Site {
         view: Arc<View>,
     ) -> Site {
         let doors = terms.get().listeners.iter().map(|it| Door::new(it, apis, broadcast, &view)).collect();
-        Site { doors, view, terms }
+        let doorkeeper = Doorkeeper {
+            addresses: view.sources.addresses.clone(),
+            metrics: view.sources.front.clone(),
+            clock: view.sources.clock.clone(),
+        };
+        Site { doors, view, doorkeeper, terms }
     }
 
     pub(super) fn has_listener(&self, index: u16) -> bool {
@@ -66,8 +80,8 @@ impl Site {
     }
 
     /// Carries one connection from its first byte on the tunnel to its last, or back to its shard.
-    /// `listener` is one that [`Site::has_listener`] has.
-    pub(super) async fn serve(self: Rc<Self>, listener: u16, from: ClientAddress, stream: TunnelStream) {
+    /// `listener` is one that [`Site::has_listener`] has, `holder` the address of the connection's other end.
+    pub(super) async fn serve(self: Rc<Self>, listener: u16, holder: SocketAddr, stream: TunnelStream) {
         let settings = self.terms.get().settings.clone();
         let stall = Duration::from_secs(settings.stall_seconds);
         let tunnel = stream.tunnel();
@@ -75,14 +89,14 @@ impl Site {
         let switch = Rc::new(RefCell::new(None));
         // hyper asks for the requests one after another, in their order.
         let numbers = Cell::new(0);
-        let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(from);
+        let service = service_fn(|request: Request<Incoming>| {
             let (site, switch, tunnel) = (self.clone(), switch.clone(), tunnel.clone());
             let number = numbers.replace(numbers.get() + 1);
+            let caller = Caller { listener: usize::from(listener), peer, holder };
             async move {
                 let response = match tunnel.refusal(number) {
                     Some(error) => refused(error),
-                    None => site.respond(usize::from(listener), peer, &switch, request).await,
+                    None => site.respond(caller, &switch, request).await,
                 };
                 tunnel.answered(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
                 Ok::<_, Infallible>(response)
@@ -132,12 +146,11 @@ impl Site {
 
     async fn respond(
         &self,
-        listener: usize,
-        peer: PeerKey,
+        caller: Caller,
         switch: &RefCell<Option<Switch>>,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let mut response = match self.answer(listener, peer, request).await {
+        let mut response = match self.answer(caller, request).await {
             Ok(Answer::Plain(response)) => response,
             Ok(Answer::Switching(response, to)) => {
                 switch.replace(Some(to));
@@ -156,31 +169,38 @@ impl Site {
 
     /// # Errors
     /// A response after which the connection is closed, since the request's bytes are not read.
-    async fn answer(
-        &self,
-        listener: usize,
-        peer: PeerKey,
-        mut request: Request<Incoming>,
-    ) -> Result<Answer, Response<Body>> {
-        let (door, terms) = (&self.doors[listener], self.terms.get());
+    async fn answer(&self, caller: Caller, mut request: Request<Incoming>) -> Result<Answer, Response<Body>> {
+        let (door, terms) = (&self.doors[caller.listener], self.terms.get());
+        let listener = &terms.listeners[caller.listener];
         let path = request.uri().path();
         let streams_body = routes::streams_body(door.services, request.method(), path);
-        let goes_on = routes::is_for_operators(door.services, path)
-            || routes::ends_a_session(door.services, path, request.uri().query());
+        let is_for_operators = routes::is_for_operators(door.services, path);
+        let goes_on = is_for_operators || routes::ends_a_session(door.services, path, request.uri().query());
         if self.view.draining() && !goes_on {
             return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.\n"));
+        }
+        let sources = &self.view.sources;
+        let client = Client::of(request.headers(), caller.holder, &sources.addresses);
+        let origin = request.headers().get(header::ORIGIN).map(HeaderValue::as_bytes);
+        if !is_for_operators && !allows_origin(&listener.allowed_origins, origin) {
+            let refused = refusal(StatusCode::FORBIDDEN, "Pages of this origin may not use this server.\n");
+            self.publish_rejected(refused.status(), client);
+            return Err(refused);
         }
         if door.websockets
             && !routes::upgrades_itself(door.services, request.uri().path())
             && upgrade::asks(&request)
         {
-            let listener = &terms.listeners[listener];
-            let devices = terms.devices.as_ref().filter(|_| listener.only_devices);
-            let unix_seconds = (self.view.sources.clock)().unix_seconds();
-            let from = request.extensions().get().map(|&ClientAddress(address)| address);
-            let (response, switch) = upgrade::accept(request, peer, listener, devices, unix_seconds)
-                .map_err(|refused| {
-                    self.publish_rejected(refused.status(), from);
+            let asked = Asked {
+                client,
+                // The shard counts another client than the connection's own.
+                other: Some(client.ip()).filter(|ip| *ip != caller.holder.ip().to_canonical()),
+                shard: listener.expose_shard.then(|| caller.peer.node.index()),
+                devices: terms.devices.as_ref().filter(|_| listener.only_devices),
+            };
+            let (response, switch) =
+                upgrade::accept(request, &asked, &self.doorkeeper).map_err(|refused| {
+                    self.publish_rejected(refused.status(), client);
                     *refused
                 })?;
             return Ok(Answer::Switching(response, switch));
@@ -190,7 +210,8 @@ impl Site {
             return Err(refusal(StatusCode::EXPECTATION_FAILED, "100-continue alone may be expected.\n"));
         }
         // By it a service tells the requests of one connection from those of others.
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(caller.peer);
+        request.extensions_mut().insert(client);
         if request.body().is_end_stream() {
             let Ok(response) = door.routes.call(request).await;
             return Ok(Answer::Plain(response));
@@ -210,10 +231,13 @@ impl Site {
     }
 
     /// In the words that a shard has for it.
-    fn publish_rejected(&self, status: StatusCode, from: Option<SocketAddr>) {
+    fn publish_rejected(&self, status: StatusCode, client: Client) {
         let details = match status {
             StatusCode::UNAUTHORIZED => {
                 vec![("dialect", "devices".into()), ("reason", "unauthorized".into())]
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                vec![("dialect", "devices".into()), ("reason", TOO_MANY_FAILED_LOGINS.into())]
             }
             StatusCode::FORBIDDEN => vec![("reason", "wrong_origin".into())],
             // No handshake, which says nothing about who it was.
@@ -222,7 +246,7 @@ impl Site {
         let sources = &self.view.sources;
         let unix_ms = (sources.clock)().unix_ms;
         let event = Event { event_type: "client_rejected", client_id: String::new(), unix_ms, details };
-        sources.events.publish_and_record(event, from);
+        sources.events.publish_and_record(event, Some(client.0));
     }
 }
 

@@ -16,6 +16,7 @@
 mod bell;
 mod broadcast;
 mod calls_api;
+mod client;
 mod devices_api;
 mod echo;
 mod exchange;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use broadcast::{Broadcast, Parts as BroadcastParts};
 pub use calls_api::CallsApi;
+pub use client::{Client, Doorkeeper};
 pub use devices_api::DevicesHealth;
 pub use post::Post;
 pub use profile::CallsHealth;

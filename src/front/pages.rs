@@ -42,7 +42,7 @@ struct Health<'a> {
 }
 
 pub(super) async fn metrics(State(view): State<Arc<View>>) -> Response {
-    let Sources { clock, mesh, shards, front, events, reloads } = &view.sources;
+    let Sources { clock, mesh, addresses, shards, front, events, reloads } = &view.sources;
     let depths: Vec<usize> = (0..mesh.shards()).map(|shard| mesh.depth(NodeId::shard(shard))).collect();
     let page = observe::render(&Snapshot {
         version: VERSION,
@@ -52,6 +52,8 @@ pub(super) async fn metrics(State(view): State<Arc<View>>) -> Response {
         front,
         inbox_depths: &depths,
         front_inbox_depth: mesh.depth(NodeId::FRONT),
+        addresses: addresses.len(),
+        addresses_forgotten: addresses.forgotten(),
         events,
         reloads,
     });

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::bell::Bell;
 use super::broadcast::Broadcast;
-use super::exchange::{ClientAddress, Site};
+use super::exchange::Site;
 use super::outbound::{Outbound, Outgoing};
 use super::post::Post;
 use super::run::{Clock, Phase, Ring, Settings};
@@ -192,7 +193,7 @@ impl Pump {
 
     fn step(&mut self, peer: PeerKey, step: TunnelStep) {
         if let TunnelStep::Open { listener, peer_address } = step {
-            return self.open(peer, listener, ClientAddress(peer_address));
+            return self.open(peer, listener, peer_address);
         }
         let tunnel = self.tunnels.get(&peer);
         match (step, tunnel) {
@@ -217,7 +218,7 @@ impl Pump {
         }
     }
 
-    fn open(&mut self, peer: PeerKey, listener: u16, from: ClientAddress) {
+    fn open(&mut self, peer: PeerKey, listener: u16, holder: SocketAddr) {
         let send = |step| self.outbound.push(peer, Outgoing::Step(step));
         if !self.site.has_listener(listener) || self.tunnels.contains_key(&peer) {
             debug_assert!(false, "a shard opens a connection's tunnel once, and knows the listeners");
@@ -230,7 +231,7 @@ impl Pump {
         let outbound = self.outbound.clone();
         let stream = TunnelStream::new(peer, self.window_bytes, self.head_bytes_max, outbound);
         self.tunnels.insert(peer, stream.tunnel());
-        self.exchanges.spawn_local(self.site.clone().serve(listener, from, stream));
+        self.exchanges.spawn_local(self.site.clone().serve(listener, holder, stream));
     }
 
     fn post_steps(&mut self) {

@@ -21,6 +21,7 @@ use super::pump::{Pump, Residence};
 use super::rooms_api::RoomsApi;
 use crate::base::{Live, NodeId, Now};
 use crate::dialect::devices;
+use crate::hub::Addresses;
 use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, Reloads, ShardMetrics};
 
@@ -101,7 +102,11 @@ impl Default for Settings {
             body_bytes_max: 65_536,
             body_seconds: 30,
             stall_seconds: 60,
-            mesh: mesh::Limits { overflow_messages_max: 65_536, hold_us: 200_000 },
+            mesh: mesh::Limits {
+                overflow_messages_max: 65_536,
+                overflow_bytes_max: 32 << 20,
+                hold_us: 200_000,
+            },
             companions_seconds: 5,
         }
     }
@@ -113,7 +118,7 @@ pub struct Listener {
     pub services: Services,
     /// A request for a WebSocket goes back to the shard, whatever its path.
     pub websockets: bool,
-    /// Origins from which a browser may open a WebSocket; `*`, or an empty list, means all.
+    /// Origins whose pages may use the listener; `*`, or an empty list, means all.
     pub allowed_origins: Vec<String>,
     /// `devices` is the only dialect of its WebSockets: a bad token is told before the upgrade.
     pub only_devices: bool,
@@ -154,6 +159,8 @@ pub struct Services {
 pub struct Sources {
     pub clock: Clock,
     pub mesh: Arc<Mesh>,
+    /// What the clients of each address may do.
+    pub addresses: Arc<Addresses>,
     /// In the order of shards.
     pub shards: Arc<[Arc<ShardMetrics>]>,
     /// What the front itself counts, for the peers that live there.

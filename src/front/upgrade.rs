@@ -1,6 +1,8 @@
 //! From HTTP back to the shard: the WebSocket handshake on a connection that has spoken HTTP
 //! before.
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use axum::response::IntoResponse;
@@ -8,16 +10,27 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::client::{Client, Doorkeeper};
 use super::routes::refusal;
-use super::run::Listener;
 use super::tunnel::TunnelStream;
-use crate::base::{PeerKey, Redacted};
+use crate::base::Redacted;
 use crate::dialect::{Opening, devices};
+use crate::hub::FAILED_LOGINS_WINDOW;
 use crate::mesh::Upgrade;
-use crate::session::allows_origin;
 use crate::wire::websocket;
 
 const REFUSAL_HEADERS_MAX: usize = 8;
+
+/// Whose WebSocket it is to be.
+pub(super) struct Asked<'a> {
+    pub(super) client: Client,
+    /// The same, where a proxy names another one than the connection's.
+    pub(super) other: Option<IpAddr>,
+    /// Its shard, for tests that ask for it.
+    pub(super) shard: Option<usize>,
+    /// Where `devices` is the only dialect: who may speak it is told before the upgrade.
+    pub(super) devices: Option<&'a devices::Settings>,
+}
 
 /// An accepted handshake, until hyper has sent the 101 and lets go of the stream.
 pub(super) struct Switch {
@@ -33,27 +46,26 @@ pub(super) fn asks(request: &Request<Incoming>) -> bool {
     websocket::is_upgrade(&view(request))
 }
 
-/// The 101 and what has to be done after it, or the refusal. `devices` is there where it is the only
-/// dialect: who may speak it is told before the upgrade.
+/// The 101 and what has to be done after it, or the refusal.
 pub(super) fn accept(
     mut request: Request<Incoming>,
-    peer: PeerKey,
-    listener: &Listener,
-    devices: Option<&devices::Settings>,
-    unix_seconds: u64,
+    asked: &Asked<'_>,
+    doorkeeper: &Doorkeeper,
 ) -> Result<(Response<Body>, Switch), Box<Response<Body>>> {
     let seen = view(&request);
     let accept = websocket::check(&seen)
         .map_err(|refusal| Box::new(wires_own(refusal.status(), |out| refusal.write(out))))?;
-    let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
-    if !allows_origin(&listener.allowed_origins, origin) {
-        let line = "This origin may not open a WebSocket here.\n";
-        return Err(Box::new(refusal(StatusCode::FORBIDDEN, line)));
-    }
-    if let Some(devices) = devices {
+    if let Some(devices) = asked.devices {
         let (path, query) = (request.uri().path(), request.uri().query());
         let opening = Opening::of_request(path, query, authorization(&request).map(str::as_bytes));
-        if !devices.admits(&opening, unix_seconds) {
+        if devices.looks_at(&opening) && !doorkeeper.may_log_in(Some(asked.client)) {
+            return Err(Box::new(too_many_failed_logins()));
+        }
+        let unix_seconds = (doorkeeper.clock)().unix_seconds();
+        if let Err(unwelcome) = devices.identify(&opening, unix_seconds) {
+            if unwelcome.may_be_a_guess() {
+                doorkeeper.login_failed(Some(asked.client));
+            }
             let line = "A valid token is needed.\n";
             return Err(Box::new(refusal(StatusCode::UNAUTHORIZED, line)));
         }
@@ -68,15 +80,22 @@ pub(super) fn accept(
     if let Some(protocol) = seen.first_protocol().and_then(|p| HeaderValue::from_str(p).ok()) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    if listener.expose_shard {
-        headers.insert(HeaderName::from_static("x-sigmux-shard"), HeaderValue::from(peer.node.index()));
+    if let Some(shard) = asked.shard {
+        headers.insert(HeaderName::from_static("x-sigmux-shard"), HeaderValue::from(shard));
     }
     let upgrade = Upgrade {
         path: request.uri().path().to_owned(),
         query: request.uri().query().map(str::to_owned),
         authorization: authorization(&request).map(|value| Redacted::new(value.to_owned())),
+        client: asked.other,
     };
     Ok((response, Switch { stream: hyper::upgrade::on(&mut request), upgrade }))
+}
+
+fn too_many_failed_logins() -> Response<Body> {
+    let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins.\n");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(FAILED_LOGINS_WINDOW.as_secs()));
+    response
 }
 
 impl Switch {

@@ -22,6 +22,8 @@ pub struct Limits {
     /// Deliveries that may wait for one node. Other parcels (bounces, evictions, tunnel steps)
     /// have room of their own: each of them answers something that was bounded itself.
     pub overflow_messages_max: usize,
+    /// Bytes of the deliveries that wait for all nodes together. One always fits.
+    pub overflow_bytes_max: usize,
     /// Longest that a delivery waits, in microseconds.
     pub hold_us: u64,
 }
@@ -41,6 +43,8 @@ pub struct Outlets {
     lanes: Vec<Lane>,
     limits: Limits,
     waiting: usize,
+    /// Of the deliveries that wait.
+    waiting_bytes: usize,
 }
 
 struct Lane {
@@ -62,7 +66,7 @@ impl Outlets {
             .node_ids()
             .map(|to| Lane { to, overflow: VecDeque::new(), deliveries: 0, pushed: false })
             .collect();
-        Outlets { mesh, lanes, limits, waiting: 0 }
+        Outlets { mesh, lanes, limits, waiting: 0, waiting_bytes: 0 }
     }
 
     pub fn post(&mut self, now_us: u64, to: NodeId, parcel: Parcel) -> Posted {
@@ -81,10 +85,13 @@ impl Outlets {
             parcel
         };
         if parcel.is_delivery() {
-            if lane.deliveries >= limits.overflow_messages_max {
+            let bytes = parcel.heap_bytes();
+            let is_over = self.waiting_bytes > 0 && self.waiting_bytes + bytes > limits.overflow_bytes_max;
+            if lane.deliveries >= limits.overflow_messages_max || is_over {
                 return Posted::Refused;
             }
             lane.deliveries += 1;
+            self.waiting_bytes += bytes;
         }
         lane.overflow.push_back(Waiting { since_us: now_us, parcel });
         self.waiting += 1;
@@ -97,6 +104,12 @@ impl Outlets {
         if self.waiting == 0 {
             return;
         }
+        let waiting_bytes = &mut self.waiting_bytes;
+        let mut expired = |parcel: Parcel| {
+            *waiting_bytes -= parcel.heap_bytes();
+            expired(parcel);
+        };
+        let mut moved_bytes = 0;
         for lane in &mut self.lanes {
             self.waiting -= lane.overflow.len();
             if self.mesh.has_ended(lane.to) {
@@ -104,10 +117,11 @@ impl Outlets {
                 lane.overflow.drain(..).map(|w| w.parcel).filter(Parcel::is_delivery).for_each(&mut expired);
                 continue;
             }
-            lane.move_to_inbox(&self.mesh);
+            moved_bytes += lane.move_to_inbox(&self.mesh);
             lane.expire(now_us, self.limits.hold_us, &mut expired);
             self.waiting += lane.overflow.len();
         }
+        self.waiting_bytes -= moved_bytes;
     }
 
     /// Calls `ring` for each node that was given something and sleeps.
@@ -135,13 +149,16 @@ impl Outlets {
 }
 
 impl Lane {
-    fn move_to_inbox(&mut self, mesh: &Mesh) {
+    /// Returns the bytes of the deliveries that it has moved.
+    fn move_to_inbox(&mut self, mesh: &Mesh) -> usize {
+        let mut moved_bytes = 0;
         while let Some(first) = self.overflow.pop_front() {
-            let is_delivery = first.parcel.is_delivery();
+            let (is_delivery, bytes) = (first.parcel.is_delivery(), first.parcel.heap_bytes());
             match mesh.push(self.to, first.parcel) {
                 Ok(()) => {
                     self.pushed = true;
                     self.deliveries -= usize::from(is_delivery);
+                    moved_bytes += bytes;
                 }
                 Err(parcel) => {
                     self.overflow.push_front(Waiting { since_us: first.since_us, parcel });
@@ -149,6 +166,7 @@ impl Lane {
                 }
             }
         }
+        moved_bytes
     }
 
     /// The list is in the order of waiting, so what has expired stands at its front; only parcels
@@ -178,13 +196,26 @@ impl Lane {
 mod tests {
     use super::*;
     use crate::base::PeerKey;
-    use crate::dialect::{MessageRef, Undeliverable};
+    use crate::dialect::{Body, Delivery, MessageLabel, MessageRef, Parts, Text, TextDialect, Undeliverable};
 
+    const LIMITS: Limits = Limits { overflow_messages_max: 8, overflow_bytes_max: 10_000, hold_us: 1000 };
     const TO: PeerKey = PeerKey { node: NodeId::FRONT, slot: 0, generation: 0 };
 
     fn bounce(n: u8) -> Parcel {
         let reference = MessageRef::Frame { uuid: [n; 16], message_type: 0x10 };
         Parcel::Bounce { to: TO, reference, cause: Undeliverable::NotConnected }
+    }
+
+    fn message(bytes: usize) -> Parcel {
+        let label = MessageLabel(0);
+        let text = vec![b'x'; bytes];
+        let body = Body::Text(Text {
+            dialect: TextDialect::Devices,
+            reference: &MessageRef::Text { label, target: "t".into() },
+            label,
+            parts: Parts::One(&text),
+        });
+        Parcel::Deliver { to: TO, delivery: Box::new(Delivery { from: TO, body }.to_owned()), received_us: 0 }
     }
 
     fn number(parcel: &Parcel) -> u8 {
@@ -197,8 +228,7 @@ mod tests {
     #[test]
     fn nothing_overtakes_what_waits_in_the_overflow_list() {
         let mesh = Mesh::new(2, 2);
-        let limits = Limits { overflow_messages_max: 8, hold_us: 1000 };
-        let mut outlets = Outlets::new(mesh.clone(), limits);
+        let mut outlets = Outlets::new(mesh.clone(), LIMITS);
         let to = NodeId::shard(1);
         for n in 0..4 {
             outlets.post(0, to, bounce(n));
@@ -217,7 +247,7 @@ mod tests {
     #[test]
     fn a_sleeper_is_rung_once_for_a_batch_and_never_sleeps_on_a_full_inbox() {
         let mesh = Mesh::new(2, 8);
-        let mut outlets = Outlets::new(mesh.clone(), Limits { overflow_messages_max: 8, hold_us: 1000 });
+        let mut outlets = Outlets::new(mesh.clone(), LIMITS);
         let to = NodeId::shard(1);
         assert!(mesh.fall_asleep(to));
         outlets.post(0, to, bounce(0));
@@ -227,5 +257,24 @@ mod tests {
         outlets.ring_bells(|node| rung.push(node));
         assert_eq!(rung, [to]);
         assert!(!mesh.fall_asleep(to));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_bytes_and_given_back_when_it_has_moved_or_expired() {
+        let mesh = Mesh::new(2, 1);
+        let mut outlets = Outlets::new(mesh.clone(), LIMITS);
+        let to = NodeId::shard(1);
+        let post = |outlets: &mut Outlets, bytes| outlets.post(0, to, message(bytes));
+        assert!(matches!(post(&mut outlets, 9000), Posted::Sent));
+        assert!(matches!(post(&mut outlets, 9000), Posted::Waiting));
+        assert!(matches!(post(&mut outlets, 9000), Posted::Refused));
+        assert!(matches!(post(&mut outlets, 1000), Posted::Waiting));
+        assert!(mesh.take(to).is_some());
+        outlets.flush(0, |_| panic!("nothing is old enough"));
+        assert!(matches!(post(&mut outlets, 9000), Posted::Waiting), "one of 9000 has moved");
+        let mut expired = 0;
+        outlets.flush(1000, |_| expired += 1);
+        assert_eq!((expired, outlets.waiting()), (2, 0));
+        assert!(matches!(post(&mut outlets, 1 << 20), Posted::Waiting), "one always fits");
     }
 }

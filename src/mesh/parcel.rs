@@ -54,6 +54,7 @@ pub enum TunnelStep {
     /// Shard to front: a connection speaks HTTP. Its first bytes follow as `Bytes`.
     Open {
         listener: u16,
+        /// Of the client, where a proxy has named it.
         peer_address: std::net::SocketAddr,
     },
     Bytes(Bytes),
@@ -86,6 +87,8 @@ pub struct Upgrade {
     pub query: Option<String>,
     /// The value of `Authorization`.
     pub authorization: Option<Redacted<String>>,
+    /// Another client than the one of the tunnel, as a proxy names it.
+    pub client: Option<std::net::IpAddr>,
 }
 
 impl Parcel {
@@ -93,5 +96,13 @@ impl Parcel {
     /// Everything else has room reserved.
     pub fn is_delivery(&self) -> bool {
         matches!(self, Parcel::Deliver { .. })
+    }
+
+    /// What a message between peers holds of memory; 0 for everything else, which has room reserved.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Parcel::Deliver { delivery, .. } => delivery.heap_bytes(),
+            _ => 0,
+        }
     }
 }

@@ -85,7 +85,10 @@ impl EventQueue {
     pub fn record(&self, mut event: Event, address: Option<SocketAddr>) {
         let Some(audit) = self.audit.as_ref().filter(|audit| (audit.takes)(event.event_type)) else { return };
         if let Some(address) = address {
-            event.details.push(("address", address.to_string().into()));
+            // A proxy that names its client names no port.
+            let is_known = address.port() != 0;
+            let text = if is_known { address.to_string() } else { address.ip().to_string() };
+            event.details.push(("address", text.into()));
         }
         audit.queue.publish(event);
     }

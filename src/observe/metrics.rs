@@ -99,6 +99,14 @@ pub struct ShardMetrics {
     pub bounced: Counter,
     pub connections_accepted: Counter,
     pub connections_refused: Counter,
+    /// Of these, for what else came from their address.
+    pub connections_crowded: Counter,
+    /// Connections of proxies that did not begin as they had to.
+    pub proxy_headers_refused: Counter,
+    /// Credentials that were not looked at.
+    pub logins_throttled: Counter,
+    /// Requests that came too fast from their address.
+    pub requests_throttled: Counter,
     pub connections: Gauge,
     pub sessions: Gauge,
     pub sessions_ended: Counter,
@@ -130,6 +138,10 @@ impl Default for ShardMetrics {
             bounced: Counter::default(),
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
+            connections_crowded: Counter::default(),
+            proxy_headers_refused: Counter::default(),
+            logins_throttled: Counter::default(),
+            requests_throttled: Counter::default(),
             connections: Gauge::default(),
             sessions: Gauge::default(),
             sessions_ended: Counter::default(),

@@ -55,6 +55,9 @@ pub struct Snapshot<'a> {
     /// Parcels in each shard's inbox, in the order of shards.
     pub inbox_depths: &'a [usize],
     pub front_inbox_depth: usize,
+    /// Addresses of clients that are known.
+    pub addresses: usize,
+    pub addresses_forgotten: u64,
     pub events: &'a EventQueue,
     pub reloads: &'a Reloads,
 }
@@ -149,6 +152,35 @@ fn connections(page: &mut Page, snapshot: &Snapshot<'_>, nodes: &[Arc<ShardMetri
         shards,
         |shard| &shard.connections_refused,
     );
+    page.summed(
+        "sigmux_connections_crowded_total",
+        "Connections turned away because of what else came from their address.",
+        shards,
+        |shard| &shard.connections_crowded,
+    );
+    page.summed(
+        "sigmux_proxy_headers_refused_total",
+        "Connections of trusted proxies without a valid header of the PROXY protocol.",
+        shards,
+        |shard| &shard.proxy_headers_refused,
+    );
+    page.summed(
+        "sigmux_logins_throttled_total",
+        "Logins refused because too many had failed from their address.",
+        nodes,
+        |node| &node.logins_throttled,
+    );
+    page.summed(
+        "sigmux_requests_throttled_total",
+        "Requests refused because they came too fast from their address.",
+        nodes,
+        |node| &node.requests_throttled,
+    );
+    page.family("sigmux_addresses", "gauge", "Addresses that have a connection or are remembered.");
+    page.sample("sigmux_addresses", &[], snapshot.addresses);
+    let name = "sigmux_addresses_forgotten_total";
+    page.family(name, "counter", "Addresses forgotten before their time for want of room.");
+    page.sample(name, &[], snapshot.addresses_forgotten);
     page.summed("sigmux_received_bytes_total", "Bytes received from clients.", shards, |shard| {
         &shard.bytes_received
     });
@@ -440,6 +472,8 @@ mod tests {
             front: &Arc::default(),
             inbox_depths: &depths,
             front_inbox_depth: 1,
+            addresses: 4,
+            addresses_forgotten: 2,
             events,
             reloads: &Reloads::default(),
         }))
@@ -534,6 +568,8 @@ mod tests {
             front: &Arc::default(),
             inbox_depths: &[0],
             front_inbox_depth: 0,
+            addresses: 0,
+            addresses_forgotten: 0,
             events: &EventQueue::new(1),
             reloads: &Reloads::default(),
         });

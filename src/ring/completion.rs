@@ -14,7 +14,7 @@ use io_uring::{cqueue, squeue};
 use rustix::io::Errno;
 
 use super::buffers::BufferId;
-use super::connections::{CLOSING, ConnId, RECEIVING, RESUMING, SENDING, STOPPING};
+use super::connections::{CLOSING, ConnId, ONCE, RECEIVING, RESUMING, SENDING, STOPPING};
 use super::turn::Ring;
 
 /// One thing that happened. `Debug` shows sizes and never bytes.
@@ -51,6 +51,8 @@ pub enum EndCause {
     NoBuffers,
     /// `stop_receiving` did it.
     Cancelled,
+    /// It was for one buffer.
+    Once,
     Error(Errno),
 }
 
@@ -117,8 +119,9 @@ impl Ring {
         let stopped = before & STOPPING != 0 && before & RESUMING == 0;
         match (result, buffer) {
             (1.., Some(buffer)) => {
-                if last && stopped {
-                    self.follow_ups.push_back(Completion::ReceiveEnded { conn, cause: EndCause::Cancelled });
+                if last && (stopped || before & ONCE != 0) {
+                    let cause = if stopped { EndCause::Cancelled } else { EndCause::Once };
+                    self.follow_ups.push_back(Completion::ReceiveEnded { conn, cause });
                 } else if last {
                     // The kernel ended it for want of room for completions. Nothing is wrong.
                     self.receive(conn);
@@ -141,7 +144,7 @@ impl Ring {
                     Some(errno) => EndCause::Error(errno),
                 };
                 if cause == EndCause::Cancelled && before & RESUMING != 0 {
-                    self.receive(conn);
+                    self.start_receive(conn, before & ONCE);
                     return None;
                 }
                 Some(Completion::ReceiveEnded { conn, cause })

@@ -17,6 +17,8 @@ pub(super) const STOPPING: u8 = 1 << 2;
 /// Once it has ended, it is to start again.
 pub(super) const RESUMING: u8 = 1 << 3;
 pub(super) const CLOSING: u8 = 1 << 4;
+/// It receives one buffer at a time.
+pub(super) const ONCE: u8 = 1 << 5;
 
 /// One slot. Tens of thousands of idle connections are ordinary, so it is kept small.
 #[derive(Debug, Default)]

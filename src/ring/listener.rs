@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, getsockname, listen, socket_with, sockopt};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, getpeername, getsockname, listen, socket_with, sockopt,
+};
 
 /// Sockets that listen on one address. The kernel spreads connections over them.
 #[derive(Debug)]
@@ -54,6 +56,11 @@ pub fn bind(address: SocketAddr, sockets: usize, backlog: i32) -> Result<Listene
         all.push(next);
     }
     Ok(Listeners { address: taken, sockets: all })
+}
+
+/// Address of the other end of a connection; `None` if it has already gone.
+pub fn peer_address(socket: &OwnedFd) -> Option<SocketAddr> {
+    getpeername(socket).ok().flatten()?.try_into().ok()
 }
 
 impl BindError {

@@ -31,7 +31,7 @@ pub use completion::{Completion, EndCause};
 pub use connections::ConnId;
 
 pub use doorbell::{BellTarget, Doorbell, FrontBell};
-pub use listener::{BindError, Listeners, bind};
+pub use listener::{BindError, Listeners, bind, peer_address};
 pub use machine::{allowed_cores, pin_to_core, raise_open_files};
 pub use refusal::SetupError;
 pub use rustix::io::Errno;

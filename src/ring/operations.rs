@@ -1,20 +1,19 @@
 //! Starting and ending operations.
 
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use io_uring::opcode;
 use io_uring::types::{CancelBuilder, Fd, Timespec};
+use io_uring::{opcode, squeue};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, getpeername, sockopt};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, sockopt};
 
 use super::buffers::BUFFER_GROUP;
 use super::completion::{
     ACCEPT, CANCEL_ACCEPT, CANCEL_RECEIVE, CANCEL_SEND, Completion, RECEIVE, SEND, TICK, pack, pack_conn,
     quiet,
 };
-use super::connections::{CLOSING, ConnId, RECEIVING, RESUMING, SENDING, STOPPING};
+use super::connections::{CLOSING, ConnId, ONCE, RECEIVING, RESUMING, SENDING, STOPPING};
 use super::doorbell::BellTarget;
 use super::turn::{Listening, Ring};
 
@@ -78,12 +77,6 @@ impl Ring {
         self.connections.open_count()
     }
 
-    /// Address of the other end; `None` if it has already gone.
-    pub fn peer_address(&mut self, conn: ConnId) -> Option<SocketAddr> {
-        let socket = self.connections.get(conn)?.socket.as_ref()?;
-        getpeername(socket).ok().flatten()?.try_into().ok()
-    }
-
     /// Has the kernel probe a connection that has been silent for `idle`, and give it up after
     /// three probes 10 seconds apart.
     pub fn keep_alive(&mut self, conn: ConnId, idle: Duration) -> Result<(), Errno> {
@@ -99,10 +92,21 @@ impl Ring {
     /// Receives until the stream ends, an error, `stop_receiving` or `close`. Does nothing while
     /// it is receiving; while it is being stopped, it goes on without a `ReceiveEnded`.
     pub fn receive(&mut self, conn: ConnId) {
+        self.start_receive(conn, 0);
+    }
+
+    /// As `receive`, but ends with [`EndCause::Once`](super::EndCause::Once) behind the first data. One
+    /// `receive` may bring all buffers of the ring before it can be stopped, this brings one.
+    pub fn receive_once(&mut self, conn: ConnId) {
+        self.start_receive(conn, ONCE);
+    }
+
+    pub(super) fn start_receive(&mut self, conn: ConnId, once: u8) {
         let Some(state) = self.connections.get(conn) else { return };
         if state.has(CLOSING) {
             return;
         }
+        state.state = state.state & !ONCE | once;
         if state.has(RECEIVING) {
             if state.has(STOPPING) {
                 state.state |= RESUMING;
@@ -110,9 +114,16 @@ impl Ring {
             return;
         }
         state.state |= RECEIVING;
-        let entry = opcode::RecvMulti::new(Fd(state.raw_fd()), BUFFER_GROUP)
-            .build()
-            .user_data(pack_conn(RECEIVE, conn));
+        let socket = Fd(state.raw_fd());
+        let entry = match once {
+            0 => opcode::RecvMulti::new(socket, BUFFER_GROUP).build(),
+            // As much as the buffer has room for that the kernel chooses.
+            _ => opcode::Recv::new(socket, std::ptr::null_mut(), 0)
+                .buf_group(BUFFER_GROUP)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
+        };
+        let entry = entry.user_data(pack_conn(RECEIVE, conn));
         self.outstanding += 1;
         // SAFETY: the operation writes to buffers of the group alone, which stay mapped until all
         // outstanding operations have ended; the socket stays open as long as it is RECEIVING.

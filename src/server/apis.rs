@@ -13,7 +13,8 @@ use crate::base::{Entropy, Live};
 use crate::config::Settings;
 use crate::dialect;
 use crate::front::{
-    Apis, CallsApi, CallsHealth, Clock, DevicesHealth, Phase, Post, RoomsApi, RoomsParts, RoomsTerms,
+    Apis, CallsApi, CallsHealth, Clock, DevicesHealth, Doorkeeper, Phase, Post, RoomsApi, RoomsParts,
+    RoomsTerms,
 };
 use crate::observe::{EventQueue, ShardMetrics};
 use crate::shard::Shared;
@@ -21,6 +22,7 @@ use crate::shard::Shared;
 /// What the requests have in common with the shards.
 pub(super) struct Surroundings<'a> {
     pub clock: Clock,
+    pub doorkeeper: &'a Doorkeeper,
     pub shared: &'a Arc<Shared>,
     pub metrics: &'a Arc<[Arc<ShardMetrics>]>,
     pub events: &'a Arc<EventQueue>,
@@ -48,6 +50,7 @@ fn rooms(settings: &Settings, dialects: &Dialects, surroundings: &Surroundings<'
         store: Arc::clone(&parts.store),
         issuer: Arc::clone(&parts.issuer),
         key_wait: KEY_WAIT,
+        doorkeeper: surroundings.doorkeeper.clone(),
         clock: Arc::clone(&surroundings.clock),
         random: random(),
         post: surroundings.post.clone(),
@@ -78,6 +81,7 @@ fn calls(
         settings: dialect.clone(),
         origin: origin(settings)?,
         max_body_bytes: settings.calls.body_bytes_max,
+        doorkeeper: surroundings.doorkeeper.clone(),
         clock: Arc::clone(&surroundings.clock),
         random: random(),
         from: Post::REQUESTS,

@@ -21,8 +21,8 @@ use super::{Notice, ServeError};
 use crate::base::{Entropy, Live, NodeId, SHARDS_MAX};
 use crate::config::{self, Origins, Service, Settings, Sink};
 use crate::dialect::{Dialect, Serves, broadcast};
-use crate::front::{self, CallsApi, Front, Phase, Post, RoomsApi};
-use crate::hub::Directory;
+use crate::front::{self, CallsApi, Doorkeeper, Front, Phase, Post, RoomsApi};
+use crate::hub::{AddressLimits, Addresses, Directory, Limit};
 use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, Reloads, ShardMetrics};
 use crate::outside::{self, FileSink, LogSink, Publisher, WebhookSink};
@@ -200,6 +200,7 @@ impl Common {
     fn new(settings: &Settings, dialects: &Dialects, shards: usize, connections_max: usize) -> Common {
         let server = &settings.server;
         let (events, audit) = audit::queues(settings);
+        let addresses = Addresses::new(address_limits(settings), KernelEntropy::new().next_u128() as u64);
         let allowed = ring::allowed_cores();
         let ring = ring::Settings {
             buffers_count: server.receive_buffers,
@@ -212,9 +213,9 @@ impl Common {
             limits: shard_limits(settings, connections_max),
             ring,
             busy_poll: server.busy_poll,
-            shared: Arc::new(Shared::new(dialects.settings.devices.realm)),
+            shared: Arc::new(Shared::new(dialects.settings.devices.realm).with_addresses(addresses)),
             directory: Arc::new(Directory::new(KernelEntropy::new().next_u128() as u64)),
-            mesh: Mesh::new(shards, server.inbox_messages_max),
+            mesh: Mesh::bounded(shards, server.inbox_messages_max, server.inbox_bytes_max),
             events,
             audit,
             metrics: (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect(),
@@ -317,8 +318,14 @@ fn start_front(
     let shard_bells = Arc::clone(bells);
     let post = Post::default();
     let front_metrics = Arc::<ShardMetrics>::default();
+    let doorkeeper = Doorkeeper {
+        addresses: Arc::clone(&common.shared.addresses),
+        metrics: Arc::clone(&front_metrics),
+        clock: Arc::clone(&clock),
+    };
     let surroundings = Surroundings {
         clock: Arc::clone(&clock),
+        doorkeeper: &doorkeeper,
         shared: &common.shared,
         metrics: &common.metrics,
         events: &common.events,
@@ -342,12 +349,13 @@ fn start_front(
         calls: apis.calls.clone(),
         broadcast: Arc::clone(&broadcast),
     };
-    let broadcast = broadcast_parts(common, broadcast, &front_metrics, &post, &clock, watched.clone());
+    let broadcast = broadcast_parts(common, broadcast, doorkeeper, &post, watched.clone());
     let front = Front {
         terms: Arc::clone(&running.terms),
         sources: front::Sources {
             clock: Arc::clone(&clock),
             mesh: Arc::clone(&common.mesh),
+            addresses: Arc::clone(&common.shared.addresses),
             shards: Arc::clone(&common.metrics),
             front: front_metrics,
             events: Arc::clone(&common.events),
@@ -374,9 +382,8 @@ fn start_front(
 fn broadcast_parts(
     common: &Common,
     settings: Arc<Live<broadcast::Settings>>,
-    metrics: &Arc<ShardMetrics>,
+    doorkeeper: Doorkeeper,
     post: &Post,
-    clock: &front::Clock,
     phase: watch::Receiver<Phase>,
 ) -> front::BroadcastParts {
     let (post, events, shared) = (post.clone(), Arc::clone(&common.events), Arc::clone(&common.shared));
@@ -386,8 +393,9 @@ fn broadcast_parts(
         send: Arc::new(move |to, delivery| post.deliver(to, delivery)),
         publish: Arc::new(move |event, address| events.publish_and_record(event, address)),
         departed: Arc::new(move |realm| shared.departures.note(realm)),
-        metrics: Arc::clone(metrics),
-        clock: Arc::clone(clock),
+        metrics: Arc::clone(&doorkeeper.metrics),
+        clock: Arc::clone(&doorkeeper.clock),
+        doorkeeper,
         random: apis::random(),
         phase,
     }
@@ -480,7 +488,26 @@ pub(super) fn shard_limits(settings: &Settings, connections_max: usize) -> shard
 fn mesh_limits(server: &config::Server) -> mesh::Limits {
     mesh::Limits {
         overflow_messages_max: server.overflow_messages_max,
+        overflow_bytes_max: server.overflow_bytes_max,
         hold_us: server.hold.as_micros() as u64,
+    }
+}
+
+/// What each address may do.
+pub(super) fn address_limits(settings: &Settings) -> AddressLimits {
+    let (server, rooms) = (&settings.server, &settings.rooms);
+    let strict = |most| Limit { most, spares_loopback: false };
+    let limit = |most| Limit { most, spares_loopback: !server.limit_loopback };
+    AddressLimits {
+        addresses_max: server.addresses_max,
+        proxies: server.proxies.clone(),
+        connections: strict(server.max_connections_per_ip),
+        connects: strict(server.connect_rate_per_ip),
+        failed_logins: limit(server.failed_logins_per_minute),
+        stations: limit(settings.broadcast.clients_max_per_ip),
+        sign_ins: limit(rooms.signin_rate_per_ip),
+        rooms: limit(rooms.create_rate_per_ip),
+        seats: limit(settings.calls.seat_rate_per_ip),
     }
 }
 
@@ -509,6 +536,7 @@ fn session_listener(listener: &config::Listener) -> session::Listener {
         echo: listener.serves.contains(&Service::Echo),
         for_operators: listener.serves.iter().all(|service| is_for_operators(*service)),
         expose_shard: listener.expose_shard,
+        proxy_protocol: listener.proxy_protocol,
         allowed_origins: origins(&listener.origins),
         tls: listener.tls.as_ref().map(|tls| session::TlsTerms {
             config: Arc::clone(&tls.config),

@@ -76,6 +76,26 @@ fn server(running: &Server, wanted: Server, d: &mut Diff) -> Server {
         max_message_bytes: d.take("server.max_message_bytes", &r.max_message_bytes, w.max_message_bytes),
         head_bytes_max: d.take("server.head_bytes_max", &r.head_bytes_max, w.head_bytes_max),
 
+        // Whoever is over a new limit already stays.
+        max_connections_per_ip: d.take(
+            "server.max_connections_per_ip",
+            &r.max_connections_per_ip,
+            w.max_connections_per_ip,
+        ),
+        connect_rate_per_ip: d.take(
+            "server.connect_rate_per_ip",
+            &r.connect_rate_per_ip,
+            w.connect_rate_per_ip,
+        ),
+        failed_logins_per_minute: d.take(
+            "server.failed_logins_per_minute",
+            &r.failed_logins_per_minute,
+            w.failed_logins_per_minute,
+        ),
+        limit_loopback: d.take("server.limit_loopback", &r.limit_loopback, w.limit_loopback),
+        addresses_max: d.take("server.addresses_max", &r.addresses_max, w.addresses_max),
+        proxies: d.take("server.trusted_proxies", &r.proxies, w.proxies),
+
         heartbeat_interval: d.take("server.heartbeat_interval", &r.heartbeat_interval, w.heartbeat_interval),
         session_timeout: d.take("server.session_timeout", &r.session_timeout, w.session_timeout),
         first_message_timeout: d.take(
@@ -96,6 +116,8 @@ fn server(running: &Server, wanted: Server, d: &mut Diff) -> Server {
             &r.overflow_messages_max,
             w.overflow_messages_max,
         ),
+        inbox_bytes_max: d.keep("server.inbox_bytes_max", &r.inbox_bytes_max, w.inbox_bytes_max),
+        overflow_bytes_max: d.keep("server.overflow_bytes_max", &r.overflow_bytes_max, w.overflow_bytes_max),
         hold: d.keep("server.hold_milliseconds", &r.hold, w.hold),
         outbox_soft_bytes: d.keep("server.outbox_soft_bytes", &r.outbox_soft_bytes, w.outbox_soft_bytes),
         outbox_hard_bytes: d.keep("server.outbox_hard_bytes", &r.outbox_hard_bytes, w.outbox_hard_bytes),
@@ -139,6 +161,7 @@ fn listeners(running: &[Listener], wanted: Vec<Listener>, d: &mut Diff) -> Vec<L
             serves: d.keep("listener.serves", &r.serves, w.serves),
             expose_shard: d.take("listener.expose_shard", &r.expose_shard, w.expose_shard),
             origins: d.take("listener.allowed_origins", &r.origins, w.origins),
+            proxy_protocol: d.take("listener.proxy_protocol", &r.proxy_protocol, w.proxy_protocol),
             // The files are read again: a certificate that was renewed is another one.
             tls: d.take("listener.tls", &r.tls, w.tls),
         }
@@ -215,6 +238,8 @@ fn rooms(running: &Rooms, wanted: Rooms, d: &mut Diff) -> Rooms {
             &r.signins_per_second_max,
             w.signins_per_second_max,
         ),
+        signin_rate_per_ip: d.take("rooms.signin_rate_per_ip", &r.signin_rate_per_ip, w.signin_rate_per_ip),
+        create_rate_per_ip: d.take("rooms.create_rate_per_ip", &r.create_rate_per_ip, w.create_rate_per_ip),
     }
 }
 
@@ -227,6 +252,12 @@ fn broadcast(running: &Broadcast, wanted: Broadcast, d: &mut Diff) -> Broadcast 
         ping_timeout: d.keep("broadcast.ping_timeout", &r.ping_timeout, w.ping_timeout),
         payload_bytes_max: d.keep("broadcast.payload_bytes_max", &r.payload_bytes_max, w.payload_bytes_max),
         clients_max: d.keep("broadcast.clients_max", &r.clients_max, w.clients_max),
+        // Counted beside the library.
+        clients_max_per_ip: d.take(
+            "broadcast.clients_max_per_ip",
+            &r.clients_max_per_ip,
+            w.clients_max_per_ip,
+        ),
     }
 }
 
@@ -246,6 +277,7 @@ fn calls(running: &Calls, wanted: Calls, d: &mut Diff) -> Calls {
         origin: d.take("calls.origin", &r.origin, w.origin),
         body_bytes_max: d.take("calls.max_body_bytes", &r.body_bytes_max, w.body_bytes_max),
         calls_max: d.keep("calls.calls_max", &r.calls_max, w.calls_max),
+        seat_rate_per_ip: d.take("calls.seat_rate_per_ip", &r.seat_rate_per_ip, w.seat_rate_per_ip),
     }
 }
 
@@ -319,6 +351,37 @@ mod tests {
         let listener = merged.listeners.iter().find(|it| it.name == "a").expect("it stays");
         assert_eq!(listener.serves, [config::Service::Binary]);
         assert_eq!(listener.origins, config::Origins::Only(vec!["https://two.example".to_owned()]));
+    }
+
+    #[test]
+    fn limits_of_an_address_and_proxies_change_and_the_bytes_of_queues_stay() {
+        let running = settings("");
+        let wanted = settings(
+            "[server]\nmax_connections_per_ip = 5\nconnect_rate_per_ip = 5\nfailed_logins_per_minute = 5\n\
+             limit_loopback = true\naddresses_max = 5000\ntrusted_proxies = ['10.0.0.0/8']\nproxy_protocol = true\n\
+             inbox_bytes_max = 8388608\noverflow_bytes_max = 8388608\n\
+             [rooms]\nsignin_rate_per_ip = 5\ncreate_rate_per_ip = 5\n\
+             [broadcast]\nclients_max_per_ip = 5\n[calls]\nseat_rate_per_ip = 5",
+        );
+        let Merged { settings: merged, changed, needs_restart } = merge(&running, wanted.clone());
+        let expected = [
+            "server.max_connections_per_ip",
+            "server.connect_rate_per_ip",
+            "server.failed_logins_per_minute",
+            "server.limit_loopback",
+            "server.addresses_max",
+            "server.trusted_proxies",
+            "listener.proxy_protocol",
+            "rooms.signin_rate_per_ip",
+            "rooms.create_rate_per_ip",
+            "broadcast.clients_max_per_ip",
+            "calls.seat_rate_per_ip",
+        ];
+        assert!(changed.iter().all(|key| expected.contains(key)), "{changed:?}");
+        assert!(expected.iter().all(|key| changed.contains(key)), "{changed:?}");
+        assert_eq!(needs_restart, ["server.inbox_bytes_max", "server.overflow_bytes_max"]);
+        assert_eq!(merged.server.proxies, wanted.server.proxies);
+        assert_eq!(merged.server.inbox_bytes_max, running.server.inbox_bytes_max);
     }
 
     #[test]

@@ -123,6 +123,7 @@ impl Reloadable {
         self.broadcast.set(dialects.settings.broadcast.clone());
         self.front.set(assembly::front_terms(settings, &dialects));
         let connections_max = assembly::connections_max(&settings.server, self.connections_room);
+        self.shared.addresses.set_limits(assembly::address_limits(settings));
         self.shared.terms.set(Some(shard::Terms {
             settings: Arc::new(assembly::session_settings(settings, &dialects)),
             limits: assembly::shard_limits(settings, connections_max),

@@ -66,6 +66,9 @@ impl Conclusion {
 pub(super) const HEARTBEAT_TIMEOUT: Ending = Ending { code: CloseCode::POLICY, reason: "Heartbeat timeout" };
 pub(super) const SESSION_TIMEOUT: Ending = Ending { code: CloseCode::POLICY, reason: "Session timeout" };
 
+pub(super) const CROWDED: Ending =
+    Ending { code: CloseCode::POLICY, reason: "Too many connections from this address" };
+
 impl Session {
     /// A newer connection owns this one's id.
     pub fn evicted(&mut self, settings: &Settings, host: &mut dyn Host) {
@@ -121,7 +124,7 @@ impl Session {
         }
     }
 
-    /// TLS has broken off: nothing more can be said.
+    /// TLS has broken off, or has not even begun: nothing more can be said.
     pub fn broken_off(&mut self, settings: &Settings, host: &mut dyn Host) {
         if !self.is_closing() {
             self.hang(settings, host);

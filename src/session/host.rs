@@ -1,5 +1,8 @@
 //! The shard as one of its sessions sees it.
 
+use std::net::{IpAddr, SocketAddr};
+
+use super::Refusal;
 use crate::dialect::Surroundings;
 use crate::wire::websocket;
 
@@ -31,6 +34,12 @@ pub trait Host: Surroundings {
     /// Asks to be told ([`Session::fenced`](super::Session::fenced)) when everything that this
     /// connection has sent to other shards has been delivered or has come back. False: it has.
     fn fence(&mut self) -> bool;
+
+    /// A proxy has named the client of this connection: from now on that one's address counts. `Some`:
+    /// it is not to be served.
+    fn client_is(&mut self, client: SocketAddr) -> Option<Refusal>;
+    /// Whether what comes from there may name another client.
+    fn is_proxy(&self, ip: IpAddr) -> bool;
 
     /// Memory for WebSocket messages in pieces, shared by the connections of the shard.
     fn pool(&mut self) -> &mut websocket::Pool;

@@ -31,10 +31,11 @@ pub use settings::{Limits, Listener, Settings, allows_origin};
 pub use tls::{CannotSeal, Received, Tls, TlsError, TlsTerms};
 pub use tunnel::Leftover;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::Now;
-use ending::{Closing, Conclusion, HEARTBEAT_TIMEOUT, SESSION_TIMEOUT};
+use ending::{CROWDED, Closing, Conclusion, HEARTBEAT_TIMEOUT, SESSION_TIMEOUT};
 use head::Head;
 use speaker::Ending;
 use stream::Stream;
@@ -49,6 +50,8 @@ const REFUSED_MAX: Duration = Duration::from_secs(1);
 pub enum Refusal {
     /// The server has as many connections as it may.
     Full,
+    /// So many come from its address as may, or they come too fast.
+    Crowded,
     Draining,
     /// The listener speaks TLS, and the connection does not begin with it.
     NeedsTls,
@@ -305,10 +308,15 @@ impl Session {
     /// The front gives the connection back as a WebSocket; see [`Leftover`].
     pub fn tunnel_leftover(&mut self, settings: &Settings, leftover: Leftover<'_>, host: &mut dyn Host) {
         let Stage::Tunnel(tunnel) = &mut self.stage else { return };
-        let Some((mut received, opening)) = tunnel.give_back(leftover) else { return };
+        let Some(tunnel::Returning { rest: mut received, opening, client, .. }) = tunnel.give_back(leftover)
+        else {
+            return;
+        };
+        let refusal = client.and_then(|client| host.client_is(SocketAddr::new(client, 0)));
         let (websocket, ending) = WebSocket::open(settings, self.served(settings), opening, host);
         self.enter(Stage::WebSocket(websocket), host);
-        if let Some(ending) = ending {
+        // The front cannot know, and has sent the 101.
+        if let Some(ending) = refusal.map(|_| CROWDED).or(ending) {
             return self.end(settings, ending, host);
         }
         // What had come in behind the upgrade request precedes what waits here.

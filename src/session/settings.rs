@@ -25,6 +25,8 @@ pub struct Listener {
     pub for_operators: bool,
     /// Adds `X-Sigmux-Shard` to the 101, for tests.
     pub expose_shard: bool,
+    /// Connections of trusted proxies begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Origins that browsers may come from. Empty, or with `*`: any.
     pub allowed_origins: Vec<String>,
     /// With a certificate, connections have to begin with TLS.

@@ -1,5 +1,7 @@
 //! A connection whose HTTP the front serves: plain bytes pass both ways, bounded by credits.
 
+use std::net::IpAddr;
+
 use super::host::{Host, TunnelOut};
 use super::{Step, Then};
 use crate::dialect::Opening;
@@ -14,16 +16,20 @@ pub(super) struct Tunnel {
 }
 
 /// The front has given the connection back; bytes that were on their way to it come back too.
-struct Returning {
+pub(super) struct Returning {
     accounted_bytes: u64,
-    rest: Vec<u8>,
-    opening: Opening,
+    /// Bytes that HTTP did not use.
+    pub(super) rest: Vec<u8>,
+    /// What the WebSocket was asked for with.
+    pub(super) opening: Opening,
+    pub(super) client: Option<IpAddr>,
 }
 
 /// What the front gives back with the connection.
 pub enum Leftover<'a> {
     /// The 101 has been sent. The front had received so many bytes, of which HTTP did not use `rest`.
-    Returned { received_bytes: u64, rest: &'a [u8], opening: Opening },
+    /// `client` is whom a proxy asks for, if that is another than the tunnel's.
+    Returned { received_bytes: u64, rest: &'a [u8], opening: Opening, client: Option<IpAddr> },
     /// These were on their way to the front.
     Unused(&'a [u8]),
 }
@@ -60,13 +66,12 @@ impl Tunnel {
         self.peer_ended = true;
     }
 
-    /// `Some` when everything that was sent is accounted for: the bytes that HTTP did not use, and
-    /// what the WebSocket was asked for with.
-    pub fn give_back(&mut self, leftover: Leftover<'_>) -> Option<(Vec<u8>, Opening)> {
+    /// `Some` when everything that was sent is accounted for.
+    pub fn give_back(&mut self, leftover: Leftover<'_>) -> Option<Returning> {
         match (leftover, &mut self.returning) {
-            (Leftover::Returned { received_bytes, rest, opening }, returning @ None) => {
-                let rest = rest.to_vec();
-                *returning = Some(Returning { accounted_bytes: received_bytes, rest, opening });
+            (Leftover::Returned { received_bytes, rest, opening, client }, returning @ None) => {
+                let (accounted_bytes, rest) = (received_bytes, rest.to_vec());
+                *returning = Some(Returning { accounted_bytes, rest, opening, client });
             }
             (Leftover::Unused(bytes), Some(returning)) => {
                 returning.accounted_bytes += bytes.len() as u64;
@@ -76,9 +81,7 @@ impl Tunnel {
             (Leftover::Returned { .. }, Some(_)) | (Leftover::Unused(_), None) => return None,
         }
         let sent_bytes = self.sent_bytes;
-        self.returning
-            .take_if(|returning| returning.accounted_bytes >= sent_bytes)
-            .map(|returning| (returning.rest, returning.opening))
+        self.returning.take_if(|returning| returning.accounted_bytes >= sent_bytes)
     }
 
     /// The connection is over; the front, unless it ended it itself, has to hear of it.

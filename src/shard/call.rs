@@ -1,5 +1,6 @@
 //! One call of one session: the world as [`Host`], seen from that session's connection.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::dialect::{Delivery, Speaks, Surroundings, Undeliverable};
 use crate::hub::{DialectId, OnDuplicate, Route, Taken};
 use crate::mesh::TunnelStep;
 use crate::observe::{Event, ShardMetrics};
-use crate::session::{Framing, Host, TunnelOut};
+use crate::session::{Framing, Host, Refusal, TunnelOut};
 use crate::wire::websocket;
 
 pub struct Call<'a> {
@@ -47,6 +48,24 @@ impl Surroundings for Call<'_> {
 
     fn draining(&self) -> bool {
         self.world.draining()
+    }
+
+    fn client(&self) -> Option<SocketAddr> {
+        self.world.ports.find(self.key.slot, self.key.generation)?.client
+    }
+
+    fn may_log_in(&mut self) -> bool {
+        let Some(client) = self.client() else { return true };
+        let may = self.world.shared.addresses.may_log_in(client.ip(), self.world.now);
+        self.world.metrics.logins_throttled.add(u64::from(!may));
+        may
+    }
+
+    fn login_failed(&mut self) {
+        let Some(client) = self.client() else { return };
+        if self.world.shared.addresses.login_failed(client.ip(), self.world.now) {
+            tracing::warn!(address = %client.ip(), "too many failed logins; further ones have to wait");
+        }
     }
 
     fn metrics(&self) -> &ShardMetrics {
@@ -149,6 +168,14 @@ impl Host for Call<'_> {
 
     fn fence(&mut self) -> bool {
         self.world.fence(self.key)
+    }
+
+    fn client_is(&mut self, client: SocketAddr) -> Option<Refusal> {
+        self.world.client_is(self.key, client)
+    }
+
+    fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.world.shared.addresses.is_proxy(ip)
     }
 
     fn pool(&mut self) -> &mut websocket::Pool {

@@ -1,6 +1,7 @@
 //! A shard without its sockets: what happens to them comes in through methods, what it wants of
 //! them goes out through [`Net`].
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -101,43 +102,61 @@ impl Shard {
 
     pub fn accepted<N: Net>(&mut self, listening: u16, socket: N::Socket, net: &mut N) {
         let Some(&listener) = self.listeners.get(usize::from(listening)) else { return };
-        let world = &mut self.world;
-        world.metrics.connections_accepted.add(1);
-        let is_for_operators = self.settings.listeners[usize::from(listener)].for_operators;
-        let limit = world.limits.connections_max;
-        let (admission, refusal) = if is_for_operators && self.operators < OPERATORS_MAX {
-            (Admission::Operator, None)
-        } else if world.draining() {
-            (Admission::Refused, Some(Refusal::Draining))
-        } else if !is_for_operators && world.shared.connections.fetch_add(1, Ordering::Relaxed) < limit {
-            (Admission::Client, None)
-        } else {
-            (Admission::Refused, Some(Refusal::Full))
-        };
-        match admission {
-            Admission::Client => {}
-            Admission::Operator => self.operators += 1,
-            Admission::Refused => {
-                if refusal == Some(Refusal::Full) && !is_for_operators {
-                    world.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                }
-                world.metrics.connections_refused.add(1);
-                if self.refusing >= REFUSING_MAX {
-                    return;
-                }
-                self.refusing += 1;
+        self.world.metrics.connections_accepted.add(1);
+        let peer =
+            net.peer_address(&socket).map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+        let is_proxy = peer.is_some_and(|peer| self.world.shared.addresses.is_proxy(peer.ip()));
+        let awaits_proxy = is_proxy && self.settings.listeners[usize::from(listener)].proxy_protocol;
+        // A proxy's address says nothing of who its client is.
+        let (admission, refusal) = self.admission(listener, peer.filter(|_| !is_proxy));
+        if admission == Admission::Refused {
+            self.world.metrics.connections_refused.add(1);
+            if self.refusing >= REFUSING_MAX {
+                return;
             }
+            self.refusing += 1;
         }
+        let world = &mut self.world;
         let (slot, generation) = self.sessions.insert(Session::new(listener, refusal, world.now));
         let terms = self.settings.listeners[usize::from(listener)].tls.as_ref();
         let tls = terms.map(|terms| Box::new(Tls::new(terms)));
-        world.ports.open(slot, generation, admission, tls);
+        let port = world.ports.open(slot, generation, admission, tls);
+        port.preface = awaits_proxy.then(Box::default);
+        port.client = peer;
+        port.counts_at_address = admission == Admission::Client && peer.is_some() && !is_proxy;
         world.metrics.connections.add(1);
         if admission != Admission::Operator {
             world.shared.clients_open.fetch_add(1, Ordering::AcqRel);
         }
         net.open(socket, ConnId { slot, generation });
         self.settle(slot, generation, net);
+    }
+
+    /// What a new connection counts against, and why it is not served. `at` is where it counts, if
+    /// that is known.
+    fn admission(&mut self, listener: u16, at: Option<SocketAddr>) -> (Admission, Option<Refusal>) {
+        let world = &self.world;
+        if self.settings.listeners[usize::from(listener)].for_operators {
+            if self.operators < OPERATORS_MAX {
+                self.operators += 1;
+                return (Admission::Operator, None);
+            }
+            let refusal = if world.draining() { Refusal::Draining } else { Refusal::Full };
+            return (Admission::Refused, Some(refusal));
+        }
+        if world.draining() {
+            return (Admission::Refused, Some(Refusal::Draining));
+        }
+        if world.shared.connections.fetch_add(1, Ordering::Relaxed) >= world.limits.connections_max {
+            world.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            return (Admission::Refused, Some(Refusal::Full));
+        }
+        if at.is_some_and(|at| world.shared.addresses.connect(at.ip(), world.now).is_err()) {
+            world.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            world.metrics.connections_crowded.add(1);
+            return (Admission::Refused, Some(Refusal::Crowded));
+        }
+        (Admission::Client, None)
     }
 
     /// The listener accepts no more: tried again with the next tick.
@@ -157,10 +176,16 @@ impl Shard {
     /// connection waits for [`Shard::after_received`], which is to be called next.
     pub fn received(&mut self, conn: ConnId, bytes: &mut [u8]) {
         self.world.metrics.bytes_received.add(bytes.len() as u64);
-        if self.world.ports.find(conn.slot, conn.generation).is_some_and(|port| port.tls.is_some()) {
-            return self.received_sealed(conn, bytes);
+        self.received_in_order(conn, bytes);
+    }
+
+    /// A header of a proxy, then TLS, then what the session reads.
+    pub(super) fn received_in_order(&mut self, conn: ConnId, bytes: &mut [u8]) {
+        match self.world.ports.find(conn.slot, conn.generation) {
+            Some(port) if port.preface.is_some() => self.received_preface(conn, bytes),
+            Some(port) if port.tls.is_some() => self.received_sealed(conn, bytes),
+            _ => self.call(conn, |session, settings, call| session.feed(settings, bytes, call)),
         }
-        self.call(conn, |session, settings, call| session.feed(settings, bytes, call));
     }
 
     pub fn after_received<N: Net>(&mut self, conn: ConnId, net: &mut N) {
@@ -174,11 +199,12 @@ impl Shard {
         self.serve(conn, net, |session, settings, call| session.peer_ended(settings, call));
     }
 
-    /// The ring stopped receiving as it had been told to, or for want of a buffer.
+    /// The ring stopped receiving as it had been told to, for want of a buffer, or after one.
     pub fn receive_stopped<N: Net>(&mut self, conn: ConnId, net: &mut N) {
+        let Some(session) = self.sessions.get(conn.slot, conn.generation) else { return };
         let Some(port) = self.world.ports.get(conn.slot, conn.generation) else { return };
         if port.reading && !port.ended {
-            net.receive(conn);
+            receive(session, conn, net);
         }
     }
 
@@ -391,7 +417,7 @@ impl Shard {
                 (true, false) => {
                     port.reading = true;
                     if !ended {
-                        net.receive(conn);
+                        receive(session, conn, net);
                     }
                     // What it could not use before comes first, and may fill the outbox again.
                     self.call(conn, |session, settings, call| session.resume(settings, call));
@@ -425,6 +451,12 @@ impl Shard {
         self.world.metrics.outbox_bytes.set(bytes as i64);
         self.world.metrics.outbox_messages.set(messages as i64);
     }
+}
+
+/// HTTP that has to wait waits for as long as its client likes: there, what comes in at one time beyond
+/// what has been credited is one buffer.
+fn receive<N: Net>(session: &Session, conn: ConnId, net: &mut N) {
+    if session.is_tunnel() { net.receive_once(conn) } else { net.receive(conn) }
 }
 
 /// An echo may be as long as the longest message.

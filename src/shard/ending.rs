@@ -90,6 +90,9 @@ impl Shard {
         if port.admission != Admission::Operator {
             world.shared.clients_open.fetch_sub(1, Ordering::AcqRel);
         }
+        if let Some(client) = port.client.filter(|_| port.counts_at_address) {
+            world.shared.addresses.disconnect(client.ip(), world.now);
+        }
         if port.tls.is_some_and(|tls| tls.is_opening()) {
             world.metrics.tls_failures[TlsFailure::Unfinished as usize].add(1);
         }

@@ -17,6 +17,7 @@ mod ending;
 mod net;
 mod parcels;
 mod port;
+mod preface;
 mod run;
 mod sealed;
 mod settings;

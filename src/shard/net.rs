@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::ring::{ConnId, Ring};
+use crate::ring::{self, ConnId, Ring};
 
 /// Operations on connections. What they lead to comes back through the methods of
 /// [`Shard`](super::Shard).
@@ -14,6 +14,8 @@ pub trait Net {
     fn open(&mut self, socket: Self::Socket, conn: ConnId);
     /// Receives until told otherwise.
     fn receive(&mut self, conn: ConnId);
+    /// Receives one buffer at most, then stops by itself.
+    fn receive_once(&mut self, conn: ConnId);
     fn stop_receiving(&mut self, conn: ConnId);
     /// Sends `bytes[offset..]`; one send at a time.
     ///
@@ -24,7 +26,8 @@ pub trait Net {
     /// Cancels what is under way; `closed` comes last.
     fn close(&mut self, conn: ConnId);
     fn keep_alive(&mut self, conn: ConnId, idle: Duration);
-    fn peer_address(&mut self, conn: ConnId) -> Option<SocketAddr>;
+    /// Address of the other end; `None` if it has already gone.
+    fn peer_address(&mut self, socket: &Self::Socket) -> Option<SocketAddr>;
     /// Accepts again after the machine ran short of something.
     fn accept(&mut self, listener: u16);
     fn stop_accepting(&mut self, listener: u16);
@@ -39,6 +42,10 @@ impl Net for Ring {
 
     fn receive(&mut self, conn: ConnId) {
         Ring::receive(self, conn);
+    }
+
+    fn receive_once(&mut self, conn: ConnId) {
+        Ring::receive_once(self, conn);
     }
 
     fn stop_receiving(&mut self, conn: ConnId) {
@@ -62,8 +69,8 @@ impl Net for Ring {
         let _ = Ring::keep_alive(self, conn, idle);
     }
 
-    fn peer_address(&mut self, conn: ConnId) -> Option<SocketAddr> {
-        Ring::peer_address(self, conn)
+    fn peer_address(&mut self, socket: &OwnedFd) -> Option<SocketAddr> {
+        ring::peer_address(socket)
     }
 
     fn accept(&mut self, listener: u16) {

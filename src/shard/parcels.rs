@@ -80,7 +80,8 @@ impl Shard {
                 let Returned { received_bytes, rest, upgrade } = &*returned;
                 let authorization = upgrade.authorization.as_ref().map(|value| value.expose().as_bytes());
                 let opening = Opening::of_request(&upgrade.path, upgrade.query.as_deref(), authorization);
-                let leftover = Leftover::Returned { received_bytes: *received_bytes, rest, opening };
+                let client = upgrade.client;
+                let leftover = Leftover::Returned { received_bytes: *received_bytes, rest, opening, client };
                 session.tunnel_leftover(settings, leftover, call);
             }),
             TunnelStep::Unused(bytes) => self.serve(conn, net, |session, settings, call| {
@@ -127,8 +128,6 @@ impl Shard {
                         }
                     }
                     Deferred::OpenTunnel(key) => self.open_tunnel(key, net),
-                    // Of one that has broken off the kernel does not know it any more.
-                    Deferred::Record(key, event) => self.world.record(event, net.peer_address(conn_of(key))),
                     Deferred::Tunnel(key, step) => {
                         self.world.post(NodeId::FRONT, Parcel::Tunnel { peer: key, step });
                     }
@@ -141,7 +140,12 @@ impl Shard {
     pub(super) fn open_tunnel<N: Net>(&mut self, key: PeerKey, net: &mut N) {
         let Some(session) = self.sessions.get(key.slot, key.generation) else { return };
         let unknown = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
-        let peer_address = net.peer_address(conn_of(key)).unwrap_or(unknown);
+        let port = self.world.ports.find(key.slot, key.generation);
+        if port.is_some_and(|port| port.reading && !port.ended) {
+            net.stop_receiving(conn_of(key));
+            net.receive_once(conn_of(key));
+        }
+        let peer_address = port.and_then(|port| port.client).unwrap_or(unknown);
         let step = TunnelStep::Open { listener: session.listener(), peer_address };
         self.world.post(NodeId::FRONT, Parcel::Tunnel { peer: key, step });
     }

@@ -1,6 +1,9 @@
 //! The outgoing half of a connection. It stands apart from the session, so that a session which is
 //! being fed can write to the ports of others, and to its own.
 
+use std::net::SocketAddr;
+
+use super::preface::Preface;
 use crate::base::NodeId;
 use crate::dialect::Speaks;
 use crate::session::{CannotSeal, Framing, Outbox, Spares, Tls};
@@ -26,6 +29,12 @@ pub struct Port {
     /// The ring has been told to close.
     pub closing: bool,
     pub admission: Admission,
+    /// A proxy has to say first who its client is.
+    pub preface: Option<Box<Preface>>,
+    /// As a proxy names it, else who holds the other end of the socket.
+    pub client: Option<SocketAddr>,
+    /// It counts among the connections of that address.
+    pub counts_at_address: bool,
     /// Its session has panicked once.
     pub failed: bool,
     /// Its outbox has been above the soft limit since it was last empty.
@@ -72,6 +81,9 @@ impl Port {
             shut: false,
             closing: false,
             admission,
+            preface: None,
+            client: None,
+            counts_at_address: false,
             failed: false,
             over_soft: false,
             sent_to: 0,
@@ -134,12 +146,18 @@ impl Port {
 }
 
 impl Ports {
-    pub fn open(&mut self, slot: u32, generation: u32, admission: Admission, tls: Option<Box<Tls>>) {
+    pub fn open(
+        &mut self,
+        slot: u32,
+        generation: u32,
+        admission: Admission,
+        tls: Option<Box<Tls>>,
+    ) -> &mut Port {
         let index = slot as usize;
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || None);
         }
-        self.slots[index] = Some(Port::new(generation, admission, tls));
+        self.slots[index].insert(Port::new(generation, admission, tls))
     }
 
     pub fn get(&mut self, slot: u32, generation: u32) -> Option<&mut Port> {

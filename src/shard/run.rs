@@ -93,7 +93,7 @@ fn handle(completion: Completion, shard: &mut Shard, ring: &mut Ring) {
         }
         Completion::ReceiveEnded { conn, cause } => match cause {
             EndCause::Eof => shard.peer_ended(conn, ring),
-            EndCause::NoBuffers | EndCause::Cancelled => shard.receive_stopped(conn, ring),
+            EndCause::NoBuffers | EndCause::Cancelled | EndCause::Once => shard.receive_stopped(conn, ring),
             EndCause::Error(_) => shard.broken(conn, ring),
         },
         Completion::Sent { conn, buffer, result } => shard.sent(conn, buffer, result.ok(), ring),

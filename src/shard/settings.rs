@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use crate::base::{Entropy, Live, NodeId, RealmId};
-use crate::hub::{Departures, Directory};
+use crate::hub::{AddressLimits, Addresses, Departures, Directory};
 use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, ShardMetrics};
 use crate::session;
@@ -51,6 +51,8 @@ pub struct Shared {
     /// In place of what a shard was made of; `None` until the first reload. Each shard looks once a
     /// turn whether there is something new.
     pub terms: Live<Option<Terms>>,
+    /// What each address may do, and does.
+    pub addresses: Arc<Addresses>,
 }
 
 impl Shared {
@@ -62,7 +64,14 @@ impl Shared {
             clients_open: AtomicUsize::new(0),
             departures: Departures::new(announced),
             terms: Live::new(None),
+            addresses: Arc::new(Addresses::new(AddressLimits::default(), 0)),
         }
+    }
+
+    /// Without it, addresses have no limits.
+    pub fn with_addresses(mut self, addresses: Addresses) -> Shared {
+        self.addresses = Arc::new(addresses);
+        self
     }
 }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::announce::Announcement;
-use super::port::Ports;
+use super::port::{Admission, Ports};
 use super::settings::{Limits, Parts, Shared};
 use crate::base::{Entropy, NODES_MAX, NodeId, Now, PeerKey, RealmId};
 use crate::dialect::{Delivery, Kind, MessageRef, Speaks, Undeliverable, bounced, untold};
 use crate::hub::{DialectId, Directory, OnDuplicate, Route, Taken};
 use crate::mesh::{Mesh, Outlets, Parcel, Posted, TunnelStep};
 use crate::observe::{Event, EventQueue, LatencyRecorder, ShardMetrics};
-use crate::session::{Framing, Spares};
+use crate::session::{Framing, Refusal, Spares};
 use crate::wire::websocket::{self, Opcode, header_len, write_header};
 
 /// Everything of a shard but its sessions and its sockets.
@@ -60,8 +60,6 @@ pub enum Deferred {
     KeepAlive(PeerKey),
     /// Its request is the front's.
     OpenTunnel(PeerKey),
-    /// Something that it did belongs on the audit trail, with its address.
-    Record(PeerKey, Event),
     Tunnel(PeerKey, TunnelStep),
 }
 
@@ -104,14 +102,29 @@ impl World {
 
     /// What happened on a connection, for subscribers and for the audit trail.
     pub fn publish_of(&mut self, key: PeerKey, event: Event) {
-        if self.events.audits(event.event_type) {
-            self.deferred.push(Deferred::Record(key, event.clone()));
-        }
-        self.events.publish(event);
+        let address = self.ports.find(key.slot, key.generation).and_then(|port| port.client);
+        self.events.publish_and_record(event, address);
     }
 
-    pub fn record(&self, event: Event, address: Option<SocketAddr>) {
-        self.events.record(event, address);
+    /// A proxy has named the client of a connection, which counts at that one's address from now on.
+    /// `Some`: it is not to be served.
+    pub fn client_is(&mut self, key: PeerKey, client: SocketAddr) -> Option<Refusal> {
+        let World { ports, shared, now, metrics, .. } = self;
+        let port = ports.get(key.slot, key.generation)?;
+        let former = port.client.replace(client).filter(|_| std::mem::take(&mut port.counts_at_address));
+        if let Some(former) = former {
+            shared.addresses.disconnect(former.ip(), *now);
+        }
+        if port.admission != Admission::Client || shared.addresses.is_proxy(client.ip()) {
+            return None;
+        }
+        if shared.addresses.connect(client.ip(), *now).is_err() {
+            metrics.connections_refused.add(1);
+            metrics.connections_crowded.add(1);
+            return Some(Refusal::Crowded);
+        }
+        port.counts_at_address = true;
+        None
     }
 
     /// Makes a connection of this shard the owner of an id. A former owner hears of it on its own

@@ -108,7 +108,7 @@ pub fn limits() -> Limits {
         slow_consumer: Duration::from_secs(5),
         drain: Duration::from_secs(2),
         list_update_bytes_per_second: 8 << 20,
-        mesh: mesh::Limits { overflow_messages_max: 64, hold_us: 200_000 },
+        mesh: mesh::Limits { overflow_messages_max: 64, overflow_bytes_max: 1 << 20, hold_us: 200_000 },
     }
 }
 

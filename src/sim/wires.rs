@@ -37,6 +37,8 @@ struct Client {
     hung_up: bool,
     end_told: bool,
     receiving: bool,
+    /// For one piece.
+    once: bool,
     closed: bool,
 }
 
@@ -107,6 +109,10 @@ impl Wires {
             let some = client.to_server.len().min(RECEIVE_BYTES_MAX);
             if some > 0 && client.receiving {
                 let mut bytes: Vec<u8> = client.to_server.drain(..some).collect();
+                if std::mem::take(&mut client.once) {
+                    client.receiving = false;
+                    self.news.push_back(News::Stopped(conn));
+                }
                 shard.received(conn, &mut bytes);
                 shard.after_received(conn, self);
                 moved = true;
@@ -136,7 +142,13 @@ impl Net for Wires {
 
     fn receive(&mut self, conn: ConnId) {
         if let Some(client) = self.client(conn) {
-            client.receiving = true;
+            (client.receiving, client.once) = (true, false);
+        }
+    }
+
+    fn receive_once(&mut self, conn: ConnId) {
+        if let Some(client) = self.client(conn) {
+            (client.receiving, client.once) = (true, true);
         }
     }
 
@@ -177,7 +189,7 @@ impl Net for Wires {
 
     fn keep_alive(&mut self, _: ConnId, _: Duration) {}
 
-    fn peer_address(&mut self, _: ConnId) -> Option<SocketAddr> {
+    fn peer_address(&mut self, _: &ClientId) -> Option<SocketAddr> {
         None
     }
 

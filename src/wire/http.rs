@@ -108,7 +108,7 @@ pub struct Head<'a> {
 
 impl<'a> Head<'a> {
     /// Names as they came, values without the spaces around them, in the order of the lines.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+    pub fn headers(&self) -> impl DoubleEndedIterator<Item = (&'a str, &'a [u8])> {
         self.lines.iter().take(self.lines_len).map(|line| (line.name, line.value))
     }
 

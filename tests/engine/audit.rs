@@ -8,12 +8,12 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-struct Trail {
+pub struct Trail {
     folder: TempDir,
 }
 
 impl Trail {
-    fn new() -> Trail {
+    pub fn new() -> Trail {
         Trail { folder: tempfile::tempdir().expect("a folder") }
     }
 
@@ -21,7 +21,7 @@ impl Trail {
         self.folder.path().join("made/audit.jsonl")
     }
 
-    fn setup(&self) -> Setup {
+    pub fn setup(&self) -> Setup {
         Setup::new().section(&format!("[audit]\nfile = '{}'", self.file().display()))
     }
 
@@ -30,7 +30,7 @@ impl Trail {
     }
 
     /// Waits for an entry of this type that names this client.
-    async fn entry(&self, event_type: &str, client_id: &str) -> Value {
+    pub async fn entry(&self, event_type: &str, client_id: &str) -> Value {
         let is_it = |entry: &Value| entry["event_type"] == event_type && entry["client_id"] == client_id;
         until(&format!("{event_type} of {client_id:?}"), async || self.entries().into_iter().find(is_it))
             .await

@@ -3,7 +3,7 @@
 
 mod gathering;
 mod line;
-mod offers;
+pub mod offers;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

@@ -111,13 +111,13 @@ async fn round(server: &Server, worker: &Worker) {
     tokio::join!(waiting, doing);
 }
 
-fn descriptors_of(server: &Server) -> usize {
+pub fn descriptors_of(server: &Server) -> usize {
     let folder = format!("/proc/{}/fd", server.pid());
     std::fs::read_dir(folder).expect("the process is ours").count()
 }
 
 /// The number of open descriptors once it has been the same for a while.
-async fn settled_descriptors(server: &Server) -> usize {
+pub async fn settled_descriptors(server: &Server) -> usize {
     let (mut last, mut same) = (0, 0);
     until("the number of descriptors settles", async || {
         let now = descriptors_of(server);
@@ -128,7 +128,7 @@ async fn settled_descriptors(server: &Server) -> usize {
     .await
 }
 
-fn pss_kib(server: &Server) -> u64 {
+pub fn pss_kib(server: &Server) -> u64 {
     let rollup =
         std::fs::read_to_string(format!("/proc/{}/smaps_rollup", server.pid())).expect("the process is ours");
     let line = rollup.lines().find(|line| line.starts_with("Pss:")).expect("a Pss line");

@@ -20,6 +20,7 @@ mod errors;
 mod events;
 mod exchange;
 mod harness;
+mod hostile;
 mod http;
 mod leaks;
 mod liveness;

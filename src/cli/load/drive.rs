@@ -173,7 +173,7 @@ impl<'r, 'a> Drive<'r, 'a> {
                 self.ring.recycle(buffer);
             }
             Completion::ReceiveEnded { conn, cause } => match cause {
-                EndCause::NoBuffers | EndCause::Cancelled => self.ring.receive(conn),
+                EndCause::NoBuffers | EndCause::Cancelled | EndCause::Once => self.ring.receive(conn),
                 EndCause::Eof => self.run.ended(conn.slot, "closed by the server"),
                 EndCause::Error(errno) => self.run.ended(conn.slot, &errno.to_string()),
             },

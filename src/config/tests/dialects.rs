@@ -70,6 +70,7 @@ to = ["drone"]
         ping_timeout: Duration::from_secs(2),
         payload_bytes_max: 2048,
         clients_max: 3,
+        clients_max_per_ip: 1000,
     };
     assert_eq!(settings.broadcast, broadcast);
     let calls = Calls {

@@ -37,6 +37,8 @@ pub(super) enum Reply<'a> {
 pub enum Refusal {
     /// The server has as many connections as it may.
     TooManyConnections,
+    /// The client's address has as many as it may, or they come too fast.
+    TooManyOfAddress,
     /// The server is shutting down.
     Draining,
     /// The connection should have begun with TLS.
@@ -78,6 +80,7 @@ pub fn write_text_refused(out: &mut Vec<u8>) {
 pub fn write_refusal(form: Option<Form>, refusal: Refusal, out: &mut Vec<u8>) -> u8 {
     let (code, message) = match refusal {
         Refusal::TooManyConnections => (Code::Unavailable, "Server has too many connections"),
+        Refusal::TooManyOfAddress => (Code::RateLimited, "Too many connections from this address"),
         Refusal::Draining => undeliverable(Undeliverable::Draining),
         Refusal::NeedsTls => (Code::BadRequest, "This port speaks TLS"),
         Refusal::Internal => (Code::Internal, "Internal server error"),

@@ -15,8 +15,10 @@ use super::reply::{self, NIL, Refusal, Reply};
 use super::signal::Signal;
 use super::usual::Opening;
 use super::{DIALECT, Settings};
-use crate::base::Now;
-use crate::dialect::{Body, Context, Delivery, Kind, MessageRef, Rate, Speaks, Undeliverable};
+use crate::base::{Now, Rate};
+use crate::dialect::{
+    Body, Context, Delivery, Kind, MessageRef, Speaks, TOO_MANY_FAILED_LOGINS, Undeliverable,
+};
 use crate::hub::Route;
 use crate::observe::Event;
 use crate::wire::frame::{self, Broken, Frame, Unfinished};
@@ -352,9 +354,16 @@ impl Session {
     ) -> Result<Uuid, (Code, &'static str, (String, &'static str))> {
         let Connect { form, client_id, token } = connect;
         let now = ctx.around().now();
+        if !ctx.around().may_log_in() {
+            let reason = (client_id.into_owned(), TOO_MANY_FAILED_LOGINS);
+            return Err((Code::RateLimited, "Too many failed logins", reason));
+        }
         let certified = ctx.around().certified(&client_id);
         let verdict = settings.auth.verify(&client_id, token.expose(), certified, now.unix_seconds());
         if let Err(refused) = verdict {
+            if refused.may_be_a_guess() {
+                ctx.around().login_failed();
+            }
             let reason = (client_id.into_owned(), refused.reason());
             return Err((Code::Unauthorized, "Invalid token", reason));
         }

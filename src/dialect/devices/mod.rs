@@ -30,9 +30,11 @@ pub use roles::{Role, UnknownMessageType};
 pub use roster::Roster;
 pub use session::Session;
 
-use crate::auth::{DeviceClaims, DeviceTokens};
+use crate::auth::{DeviceClaims, DeviceTokens, Refused};
 use crate::base::RealmId;
-use crate::dialect::{Dialect, Heartbeat, MessageLabel, Opening, labels};
+use crate::dialect::{
+    Dialect, Heartbeat, MessageLabel, Opening, Surroundings, TOO_MANY_FAILED_LOGINS, labels,
+};
 use crate::hub::DialectId;
 
 /// What this dialect is called in the directory.
@@ -74,6 +76,31 @@ pub const ERROR_LABELS: &[(&str, &str)] = &[
 
 /// How what [`write_list_update`] has made is counted.
 pub const LIST_UPDATE_LABEL: MessageLabel = MessageLabel(labels::DEVICES_MESSAGES + 9);
+
+/// Why a connection may not speak this dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwelcome {
+    NoToken,
+    BadToken(Refused),
+    /// Its token was not looked at.
+    TooManyFailed,
+}
+
+impl Unwelcome {
+    /// A fixed word for events.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Unwelcome::NoToken => "no_token",
+            Unwelcome::BadToken(refused) => refused.reason(),
+            Unwelcome::TooManyFailed => TOO_MANY_FAILED_LOGINS,
+        }
+    }
+
+    /// Whether this counts towards [`Unwelcome::TooManyFailed`].
+    pub fn may_be_a_guess(self) -> bool {
+        matches!(self, Unwelcome::BadToken(refused) if refused.may_be_a_guess())
+    }
+}
 
 /// What the operator decides.
 #[derive(Clone, Debug)]
@@ -117,27 +144,43 @@ impl Settings {
         }
     }
 
-    /// Whether a connection with such credentials may speak this dialect.
-    pub fn admits(&self, opening: &Opening, unix_seconds: u64) -> bool {
-        self.identify(opening, unix_seconds).is_ok()
+    /// Whether a connection may speak this dialect, as far as its credentials go: what the token says
+    /// of its bearer, and `None` for who comes without one and may. Failed attempts are counted.
+    pub fn admit(
+        &self,
+        opening: &Opening,
+        around: &mut dyn Surroundings,
+    ) -> Result<Option<DeviceClaims>, Unwelcome> {
+        if self.looks_at(opening) && !around.may_log_in() {
+            return Err(Unwelcome::TooManyFailed);
+        }
+        let admitted = self.identify(opening, around.now().unix_seconds());
+        if admitted.as_ref().is_err_and(|unwelcome| unwelcome.may_be_a_guess()) {
+            around.login_failed();
+        }
+        admitted
+    }
+
+    /// Whether there are credentials to be checked.
+    pub fn looks_at(&self, opening: &Opening) -> bool {
+        self.tokens.is_some() && opening.token.is_some()
+    }
+
+    /// What [`Settings::admit`] says of the credentials alone.
+    pub fn identify(&self, opening: &Opening, unix_seconds: u64) -> Result<Option<DeviceClaims>, Unwelcome> {
+        match (&self.tokens, &opening.token) {
+            (Some(tokens), Some(token)) => {
+                tokens.verify(token.expose(), unix_seconds).map(Some).map_err(Unwelcome::BadToken)
+            }
+            _ if self.require_token => Err(Unwelcome::NoToken),
+            _ => Ok(None),
+        }
     }
 
     /// This dialect's own heartbeat, where the operator has set one.
     pub fn heartbeat(&self) -> Heartbeat {
         let interval_us = u64::try_from(self.heartbeat_interval.as_micros()).unwrap_or(u64::MAX);
         Heartbeat { interval_us, ..Heartbeat::COMMON }
-    }
-
-    /// What the token says of its bearer; `None` for who comes without one and may. Else the word for
-    /// the refusal.
-    fn identify(&self, opening: &Opening, unix_seconds: u64) -> Result<Option<DeviceClaims>, &'static str> {
-        match (&self.tokens, &opening.token) {
-            (Some(tokens), Some(token)) => {
-                tokens.verify(token.expose(), unix_seconds).map(Some).map_err(|refused| refused.reason())
-            }
-            _ if self.require_token => Err("no_token"),
-            _ => Ok(None),
-        }
     }
 
     fn role(&self, bearer: Option<&DeviceClaims>) -> Option<&Role> {

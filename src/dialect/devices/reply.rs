@@ -57,6 +57,8 @@ pub(super) enum Refusal<'a> {
     /// The certificate is somebody else's.
     OtherCertificate,
     TooManyMessages,
+    /// From the client's address.
+    TooManyFailedLogins,
     TooManyClients,
     /// The list would be longer than what is kept free for replies.
     ListTooLong,
@@ -82,6 +84,7 @@ impl Refusal<'_> {
             Refusal::NotAllowed => Code::NotAllowed,
             Refusal::OtherId | Refusal::OtherCertificate => Code::Unauthorized,
             Refusal::TooManyMessages => Code::TooManyMessages,
+            Refusal::TooManyFailedLogins => Code::Unauthorized,
             Refusal::TooManyClients => Code::TooManyClients,
             Refusal::ListTooLong => Code::CannotTakeMore,
             Refusal::ShuttingDown => Code::ShuttingDown,
@@ -103,6 +106,7 @@ impl Refusal<'_> {
             Refusal::OtherId => ("Not allowed", Some("The token is for another id")),
             Refusal::OtherCertificate => ("Not allowed", Some("The certificate is for another id")),
             Refusal::TooManyMessages => ("Too many messages", None),
+            Refusal::TooManyFailedLogins => ("Too many failed logins", None),
             Refusal::TooManyClients => ("Too many clients", None),
             Refusal::ListTooLong => ("Too many clients to list", None),
             Refusal::ShuttingDown => (SHUTTING_DOWN, None),

@@ -13,12 +13,12 @@ use super::reply::{self, Refusal};
 use super::roles::Role;
 use super::roster::NotEntered;
 use super::signal::{MadeSessionId, SignalText};
-use super::{DIALECT, Settings};
+use super::{DIALECT, Settings, Unwelcome};
 use crate::auth::{Certified, DeviceClaims};
-use crate::base::Now;
+use crate::base::{Now, Rate};
 use crate::dialect::{
-    Body, Context, Conversation, Delivery, Kind, MessageLabel, MessageRef, Opening, Parts, Progress, Rate,
-    Speaks, Text, TextDialect, Undeliverable, undeliverable_event,
+    Body, Context, Conversation, Delivery, Kind, MessageLabel, MessageRef, Opening, Parts, Progress, Speaks,
+    Text, TextDialect, Undeliverable, undeliverable_event,
 };
 use crate::hub::{OnDuplicate, Route};
 use crate::observe::Event;
@@ -53,17 +53,22 @@ impl Conversation for Session {
     type Settings = Settings;
 
     fn open(&mut self, settings: &Settings, opening: &Opening, ctx: &mut dyn Context) {
-        let now = ctx.around().now();
-        match settings.identify(opening, now.unix_seconds()) {
+        match settings.admit(opening, ctx.around()) {
             Ok(bearer) => {
                 self.bearer = bearer;
                 let reports_all = settings.report_undeliverable;
                 ctx.around().set_speaks(Speaks::Devices { reports_all });
             }
-            Err(reason) => {
+            Err(Unwelcome::TooManyFailed) => {
+                self.ended = true;
+                publish_rejected("", Unwelcome::TooManyFailed.reason(), ctx);
+                refuse(Refusal::TooManyFailedLogins, ctx);
+                ctx.close(CloseCode::POLICY, "Too many failed logins");
+            }
+            Err(unwelcome) => {
                 self.ended = true;
                 ctx.around().count_error(reply::Code::Unauthorized.label());
-                publish_rejected("", reason, ctx);
+                publish_rejected("", unwelcome.reason(), ctx);
                 ctx.close(CloseCode::POLICY, "Unauthorized");
             }
         }

@@ -95,6 +95,10 @@ impl Session {
         if ctx.around().draining() {
             return refuse(Refusal::Draining, message, ctx);
         }
+        // A guess at a room's token counts as one at an identity.
+        if !ctx.around().may_log_in() {
+            return refuse(Refusal::TooManyFailedLogins, message, ctx);
+        }
         let now = ctx.around().now();
         // Before the verdict, so that no fetch in between is missed.
         let generation = settings.identities.remote_generation();
@@ -107,7 +111,10 @@ impl Session {
                 return Progress::Later;
             }
             Some(Ok(identity)) => Some(identity),
-            Some(Err(_)) if settings.require_id_token => {
+            Some(Err(refused)) if settings.require_id_token => {
+                if refused.may_be_a_guess() {
+                    ctx.around().login_failed();
+                }
                 return refuse(Refusal::AuthenticationFailed, message, ctx);
             }
             None if settings.require_id_token => return refuse(NO_PROOF, message, ctx),
@@ -115,7 +122,12 @@ impl Session {
         };
         match self.enter(settings, request, identity, ctx) {
             Ok(()) => Progress::Done,
-            Err(refusal) => refuse(refusal, message, ctx),
+            Err(refusal) => {
+                if refusal == Refusal::InvalidToken {
+                    ctx.around().login_failed();
+                }
+                refuse(refusal, message, ctx)
+            }
         }
     }
 

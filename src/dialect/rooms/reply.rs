@@ -3,7 +3,7 @@
 use super::codes::{Code, MessageType, is_reported, undeliverable};
 use super::message::{Fault, Field};
 use crate::base::Now;
-use crate::dialect::{MessageLabel, Told, Undeliverable};
+use crate::dialect::{MessageLabel, TOO_MANY_FAILED_LOGINS, Told, Undeliverable};
 use crate::wire::json::write_string;
 
 /// Why a register was refused.
@@ -15,6 +15,8 @@ pub(super) enum Refusal {
     InvalidToken,
     RoomExpired,
     RoomFull,
+    /// From the client's address: its credentials were not looked at.
+    TooManyFailedLogins,
     Draining,
 }
 
@@ -26,6 +28,7 @@ impl Refusal {
             Refusal::RoomNotFound => Code::RoomNotFound,
             Refusal::InvalidToken => Code::InvalidToken,
             Refusal::RoomExpired => Code::RoomExpired,
+            Refusal::TooManyFailedLogins => Code::RateLimited,
             Refusal::RoomFull | Refusal::Draining => Code::Unavailable,
         }
     }
@@ -39,6 +42,7 @@ impl Refusal {
             Refusal::InvalidToken => "Invalid token",
             Refusal::RoomExpired => "Room expired",
             Refusal::RoomFull => "Room is full",
+            Refusal::TooManyFailedLogins => "Too many failed attempts",
             Refusal::Draining => "Server is shutting down",
         }
     }
@@ -52,6 +56,7 @@ impl Refusal {
             Refusal::InvalidToken => "invalid_token",
             Refusal::RoomExpired => "room_expired",
             Refusal::RoomFull => "room_full",
+            Refusal::TooManyFailedLogins => TOO_MANY_FAILED_LOGINS,
             Refusal::Draining => "draining",
         }
     }

@@ -8,10 +8,10 @@ use super::message::{Fault, Field, Message, is_peer_id};
 use super::register::KeyWait;
 use super::reply;
 use super::{DIALECT, REALM, Settings};
-use crate::base::Now;
+use crate::base::{Now, Rate};
 use crate::dialect::{
-    Body, Context, Conversation, Delivery, Kind, MessageRef, Opening, Parts, Progress, Rate, Text,
-    TextDialect, Undeliverable, undeliverable_event,
+    Body, Context, Conversation, Delivery, Kind, MessageRef, Opening, Parts, Progress, Text, TextDialect,
+    Undeliverable, undeliverable_event,
 };
 use crate::hub::{OnDuplicate, Route};
 use crate::observe::Event;

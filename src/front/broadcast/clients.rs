@@ -16,8 +16,7 @@ use super::sessions::Sessions;
 use crate::base::{NodeId, Now, PeerKey, Slab};
 use crate::dialect::MessageLabel;
 use crate::dialect::broadcast::{self, DIALECT, Settings};
-use crate::front::exchange::ClientAddress;
-use crate::front::{Clock, Phase};
+use crate::front::{Client as Address, Clock, Phase};
 use crate::hub::{OnDuplicate, Route};
 use crate::observe::{Detail, Event, ShardMetrics};
 
@@ -57,6 +56,7 @@ pub(super) struct Client {
     pub(super) socket: Arc<Socket>,
     pub(super) line: Arc<Line>,
     pub(super) group: Arc<str>,
+    address: Option<Address>,
     joined: Now,
     pub(super) messages: u64,
     /// The peer of another dialect that was found last.
@@ -114,13 +114,19 @@ impl Clients {
     ///
     /// # Errors
     /// The words for the client, and for the event.
-    pub(super) fn admit(&self, line: &Line) -> Result<(), (&'static str, &'static str)> {
+    pub(super) fn admit(
+        &self,
+        line: &Line,
+        address: Option<Address>,
+    ) -> Result<(), (&'static str, &'static str)> {
         if self.is_draining() {
             Err(("Server is shutting down", "draining"))
         } else if !line.is_in_time(self.settings().message_rate, self.now()) {
             Err(("Too many attempts", "rate_limited"))
         } else if self.len() >= self.settings().clients_max {
             Err(("Too many clients", "clients_max"))
+        } else if !self.parts.doorkeeper.may_join(address) {
+            Err(("Too many clients from this address", "clients_max_per_ip"))
         } else {
             Ok(())
         }
@@ -132,7 +138,13 @@ impl Clients {
     }
 
     /// The socket has joined. None when its id belongs to somebody else.
-    pub(super) fn join(&self, socket: &Arc<Socket>, line: Arc<Line>, group: Arc<str>) -> Option<()> {
+    pub(super) fn join(
+        &self,
+        socket: &Arc<Socket>,
+        line: Arc<Line>,
+        group: Arc<str>,
+        address: Option<Address>,
+    ) -> Option<()> {
         let (now, sid) = (self.now(), socket.id);
         let mut state = self.state.lock();
         let (slot, generation) = state.clients.next_key();
@@ -145,6 +157,7 @@ impl Clients {
             socket: socket.clone(),
             line,
             group: group.clone(),
+            address,
             joined: now,
             messages: 0,
             route: None,
@@ -162,6 +175,7 @@ impl Clients {
             tracing::warn!("more than {EXPECTED_CLIENTS} broadcast clients share a group");
         }
         drop(state);
+        self.parts.doorkeeper.joined(address);
         self.metrics().sessions.add(1);
         self.publish("client_connected", socket, now, Vec::new());
         Some(())
@@ -186,6 +200,7 @@ impl Clients {
         self.announce(&state, &client.group, "peer_left", sid, broadcast::PEER_LEFT);
         drop(state);
         self.sessions.set_joined(&client.line, false);
+        self.parts.doorkeeper.left(client.address);
 
         let milliseconds = now.mono_us.saturating_sub(client.joined.mono_us) / 1000;
         let metrics = self.metrics();
@@ -319,7 +334,7 @@ impl Clients {
         let client_id = socket.id.as_str().to_owned();
         let event = Event { event_type, client_id, unix_ms: now.unix_ms, details: all };
         // Of the request that has opened the session.
-        let from = socket.req_parts().extensions.get().map(|&ClientAddress(address)| address);
+        let from = socket.req_parts().extensions.get().map(|&Address(address)| address);
         (self.parts.publish)(event, from);
     }
 }

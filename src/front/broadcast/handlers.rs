@@ -14,6 +14,7 @@ use socketioxide::socket::{DisconnectReason, Socket};
 
 use super::clients::Clients;
 use super::line::Line;
+use crate::front::Client;
 use crate::wire::json::{self, Kind, Scanner};
 
 /// Longest name of a group.
@@ -36,7 +37,7 @@ impl ConnectHandler<LocalAdapter, InPlace> for Handler {
                 return Err("Server is shutting down");
             };
             let group = group(&socket, auth.as_ref()).map_err(|words| (words, "bad_room"));
-            group.and_then(|_| clients.admit(&line)).map_err(|(words, reason)| {
+            group.and_then(|_| clients.admit(&line, address(&socket))).map_err(|(words, reason)| {
                 clients.reject(&socket, reason);
                 words
             })
@@ -48,7 +49,7 @@ impl ConnectHandler<LocalAdapter, InPlace> for Handler {
     fn call(&self, socket: Arc<Socket>, auth: Option<Value>) {
         let (Some(clients), Some(line)) = (self.0.upgrade(), line(&socket)) else { return };
         let joined = match group(&socket, auth.as_ref()) {
-            Ok(group) => clients.join(&socket, line.clone(), group),
+            Ok(group) => clients.join(&socket, line.clone(), group, address(&socket)),
             Err(words) => {
                 debug_assert!(false, "the socket was admitted: {words}");
                 None
@@ -101,6 +102,11 @@ pub(super) struct Opened(pub(super) Arc<Line>);
 
 fn line(socket: &Socket) -> Option<Arc<Line>> {
     socket.req_parts().extensions.get::<Opened>().map(|opened| opened.0.clone())
+}
+
+/// Of the opening request.
+fn address(socket: &Socket) -> Option<Client> {
+    socket.req_parts().extensions.get().copied()
 }
 
 /// The group that a socket asks for: `?room=` of the opening request, else `room` of its auth, else

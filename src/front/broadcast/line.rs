@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use super::sessions::Sessions;
 use crate::base::Now;
-use crate::dialect::Rate;
+use crate::base::Rate;
 
 /// Notices, errors and acknowledgements that may wait on top of the signals.
 pub(super) const OWN_MESSAGES_MAX: usize = 64;

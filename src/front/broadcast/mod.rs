@@ -34,7 +34,7 @@ use axum::Router;
 use tokio::sync::watch;
 
 use self::clients::Clients;
-use super::{Clock, Phase};
+use super::{Clock, Doorkeeper, Phase};
 use crate::base::{Live, PeerKey, RealmId};
 use crate::dialect::broadcast::Settings;
 use crate::dialect::{Delivery, MessageRef, OwnedDelivery, Undeliverable};
@@ -62,6 +62,7 @@ pub struct Parts {
     pub departed: Arc<dyn Fn(RealmId) + std::marker::Send + Sync>,
     /// The front's own, which nobody else writes.
     pub metrics: Arc<ShardMetrics>,
+    pub doorkeeper: Doorkeeper,
     pub clock: Clock,
     /// Not to be guessed: whoever knows such a number of a session has the session.
     pub random: Arc<dyn Fn() -> u128 + std::marker::Send + Sync>,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
 
-use super::Api;
 use super::answer::Refused;
+use super::{Api, Remote, client_of};
 use crate::auth::{Identity, IdentityRefused, Proof};
+use crate::hub::FAILED_LOGINS_WINDOW;
 
 /// How often a request that waits looks whether keys have come.
 const LOOK: Duration = Duration::from_millis(50);
@@ -16,16 +17,23 @@ pub(super) const NO_HEADER: Refused =
 
 pub(super) const NOT_BELIEVED: Refused = Refused::new(StatusCode::UNAUTHORIZED, "Token verification failed");
 
+pub(super) const TOO_MANY_FAILED: Refused =
+    Refused::too_often("Too many failed logins", FAILED_LOGINS_WINDOW.as_secs());
+
 impl Api {
     /// The identity by the `Authorization` header, with or without `Bearer `.
     ///
     /// # Errors
-    /// [`NO_HEADER`], [`NOT_BELIEVED`].
-    pub(super) async fn identity(&self, headers: &HeaderMap) -> Result<Identity, Refused> {
+    /// [`NO_HEADER`], [`NOT_BELIEVED`], [`TOO_MANY_FAILED`].
+    pub(super) async fn identity(&self, headers: &HeaderMap, from: Remote) -> Result<Identity, Refused> {
         let value = headers.get(header::AUTHORIZATION).ok_or(NO_HEADER)?;
         let token = token(value.to_str().map_err(|_| NOT_BELIEVED)?);
         if token.is_empty() {
             return Err(NOT_BELIEVED);
+        }
+        let (doorkeeper, client) = (&self.parts.doorkeeper, client_of(from));
+        if !doorkeeper.may_log_in(client) {
+            return Err(TOO_MANY_FAILED);
         }
         let terms = self.terms.get();
         let identities = &terms.identities;
@@ -37,7 +45,12 @@ impl Api {
             let now = (self.parts.clock)();
             match identities.verify(Proof::IdToken(token), now.unix_seconds()) {
                 Ok(identity) => return Ok(identity),
-                Err(IdentityRefused::Refused(_)) => return Err(NOT_BELIEVED),
+                Err(IdentityRefused::Refused(refused)) => {
+                    if refused.may_be_a_guess() {
+                        doorkeeper.login_failed(client);
+                    }
+                    return Err(NOT_BELIEVED);
+                }
                 // One fetch is worth its while, and no second.
                 Err(IdentityRefused::UnknownKey) if asked.is_some_and(|asked| asked != generation) => {
                     return Err(NOT_BELIEVED);

@@ -14,11 +14,19 @@ const PREFLIGHT_SECONDS: &str = "86400";
 pub(super) struct Refused {
     pub(super) status: StatusCode,
     pub(super) detail: &'static str,
+    /// When to try again.
+    retry_after_seconds: Option<u64>,
 }
 
 impl Refused {
     pub(super) const fn new(status: StatusCode, detail: &'static str) -> Refused {
-        Refused { status, detail }
+        Refused { status, detail, retry_after_seconds: None }
+    }
+
+    /// For who has asked too often.
+    pub(super) const fn too_often(detail: &'static str, retry_after_seconds: u64) -> Refused {
+        let retry_after_seconds = Some(retry_after_seconds);
+        Refused { status: StatusCode::TOO_MANY_REQUESTS, detail, retry_after_seconds }
     }
 }
 
@@ -31,7 +39,11 @@ impl IntoResponse for Refused {
         struct Detail {
             detail: &'static str,
         }
-        json(self.status, &Detail { detail: self.detail })
+        let mut response = json(self.status, &Detail { detail: self.detail });
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }
 

@@ -30,11 +30,9 @@ use tokio::sync::Semaphore;
 
 pub use sweep::sweep;
 
-use super::exchange::ClientAddress;
-use super::{Clock, Post};
+use super::{Client, Clock, Doorkeeper, Post};
 use crate::auth::{Identities, Issuer};
-use crate::base::Live;
-use crate::dialect::Rate;
+use crate::base::{Live, Rate};
 use crate::hub::rooms::{RoomStore, Rooms};
 use crate::observe::{Event, EventQueue, ShardMetrics};
 
@@ -55,6 +53,7 @@ pub struct Parts {
     pub issuer: Arc<Issuer>,
     /// Longest that a request waits for keys that are being fetched.
     pub key_wait: Duration,
+    pub doorkeeper: Doorkeeper,
     pub clock: Clock,
     /// A CSPRNG.
     pub random: Arc<dyn Fn() -> u128 + Send + Sync>,
@@ -108,12 +107,15 @@ impl RoomsApi {
 }
 
 /// Where a request comes from; unknown in tests that have no connection.
-type Remote = Option<Extension<ClientAddress>>;
+type Remote = Option<Extension<Client>>;
+
+fn client_of(from: Remote) -> Option<Client> {
+    from.map(|Extension(client)| client)
+}
 
 impl Api {
     fn publish(&self, event: Event, from: Remote) {
-        let address = from.map(|Extension(ClientAddress(address))| address);
-        self.parts.events.publish_and_record(event, address);
+        self.parts.events.publish_and_record(event, client_of(from).map(|client| client.0));
     }
 
     /// Runs what may block on a thread of its own. It is finished also when nobody waits for it any

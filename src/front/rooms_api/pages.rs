@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::answer::{BROKEN, Refused, json, json_text, secret_json, timestamp};
-use super::{Api, Remote};
+use super::{Api, Remote, client_of};
 use crate::dialect::MESSAGE_LABELS;
+use crate::hub::Action;
 use crate::observe::Event;
 
 /// Of the protocol, as its document names it.
@@ -20,7 +21,7 @@ const API_VERSION: &str = "2.0.0";
 /// What one peer sends to another.
 const RELAYED: [&str; 4] = ["peer_message", "offer", "answer", "candidate"];
 
-const TOO_MANY_SIGN_INS: Refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "Too many sign-ins");
+const TOO_MANY_SIGN_INS: Refused = Refused::too_often("Too many sign-ins", 1);
 
 #[derive(Serialize)]
 struct SignedIn {
@@ -49,8 +50,11 @@ struct Metrics {
 pub(super) async fn sign_in(State(api): State<Arc<Api>>, from: Remote) -> Response {
     let now = (api.parts.clock)();
     let terms = api.terms.get();
-    if !api.sign_ins.lock().admit(terms.signins_per_second, now) {
-        return ([(header::RETRY_AFTER, "1")], TOO_MANY_SIGN_INS).into_response();
+    // Who comes too often takes nothing from what is for all.
+    if !api.parts.doorkeeper.admit(client_of(from), Action::SignIn)
+        || !api.sign_ins.lock().admit(terms.signins_per_second, now)
+    {
+        return TOO_MANY_SIGN_INS.into_response();
     }
     let random = (api.parts.random)().to_be_bytes();
     let username = uuid::Builder::from_random_bytes(random).into_uuid().hyphenated().to_string();

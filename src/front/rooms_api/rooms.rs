@@ -10,11 +10,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::admission::NOT_BELIEVED;
+use super::admission::{NO_HEADER, NOT_BELIEVED, TOO_MANY_FAILED};
 use super::answer::{BROKEN, Refused, json, secret_json};
-use super::{Api, Remote};
+use super::{Api, Remote, client_of};
 use crate::auth::Identity;
 use crate::base::{PeerKey, Redacted};
+use crate::dialect::TOO_MANY_FAILED_LOGINS;
+use crate::hub::Action;
 use crate::hub::rooms::{Reservation, ReserveRefused, RoomRecord, StoreError};
 use crate::observe::Event;
 
@@ -26,6 +28,7 @@ const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 const ATTEMPTS_MAX: usize = 8;
 
 const TOO_MANY_ROOMS: Refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, "There are too many rooms");
+const TOO_OFTEN: Refused = Refused::too_often("Too many rooms are created from this address", 1);
 const STORE_FAILED: Refused =
     Refused::new(StatusCode::SERVICE_UNAVAILABLE, "The store of rooms does not answer");
 const TOO_LARGE: Refused = Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
@@ -107,7 +110,10 @@ impl Api {
             room_id: &'a str,
             token: &'a str,
         }
-        let identity = self.identity(headers).await?;
+        let identity = self.identity(headers, from).await?;
+        if !self.parts.doorkeeper.admit(client_of(from), Action::CreateRoom) {
+            return Err(TOO_OFTEN);
+        }
         let now = (self.parts.clock)();
         let reservation = self.reserve(&identity, now.unix_seconds())?;
         let record = reservation.record().clone();
@@ -147,7 +153,7 @@ impl Api {
         body: Result<Bytes, BytesRejection>,
         from: Remote,
     ) -> Result<Outcome, Refused> {
-        let deleter = self.deleter(headers).await?;
+        let deleter = self.deleter(headers, from).await?;
         let room_id = match target(body)? {
             Target { room_id: Some(room_id), .. } => room_id,
             Target { peer_id: Some(peer_id), .. } => match self.room_of(&peer_id, deleter.as_ref())? {
@@ -185,7 +191,7 @@ impl Api {
         body: Result<Bytes, BytesRejection>,
         from: Remote,
     ) -> Result<Outcome, Refused> {
-        let deleter = self.deleter(headers).await?;
+        let deleter = self.deleter(headers, from).await?;
         let Target { peer_id: Some(peer_id), room_id } = target(body)? else { return Err(NO_PEER_ID) };
         let room_id = match room_id {
             Some(room_id) if !self.may_delete(&room_id, deleter.as_ref()) => {
@@ -206,11 +212,12 @@ impl Api {
     }
 
     /// `None` where anybody may delete. Here a missing header is no better than a bad one.
-    async fn deleter(&self, headers: &HeaderMap) -> Result<Option<Identity>, Refused> {
+    async fn deleter(&self, headers: &HeaderMap, from: Remote) -> Result<Option<Identity>, Refused> {
         if self.terms.get().open_delete {
             return Ok(None);
         }
-        self.identity(headers).await.map(Some).map_err(|_| NOT_BELIEVED)
+        let identity = self.identity(headers, from).await.map(Some);
+        identity.map_err(|refused| if refused == NO_HEADER { NOT_BELIEVED } else { refused })
     }
 
     /// The one room with a peer of that id in which `deleter` may delete; `None` when nobody has
@@ -254,12 +261,14 @@ impl Api {
 
     /// Whoever is not believed is told of, as on a WebSocket.
     fn refuse(&self, request: &'static str, refused: Refused, from: Remote) -> Response {
-        if refused.status == StatusCode::UNAUTHORIZED {
-            let details = vec![
-                ("dialect", "rooms".into()),
-                ("reason", "not_believed".into()),
-                ("request", request.into()),
-            ];
+        let reason = match refused {
+            TOO_MANY_FAILED => Some(TOO_MANY_FAILED_LOGINS),
+            Refused { status: StatusCode::UNAUTHORIZED, .. } => Some("not_believed"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            let details =
+                vec![("dialect", "rooms".into()), ("reason", reason.into()), ("request", request.into())];
             let (event_type, client_id) = ("client_rejected", String::new());
             let unix_ms = (self.parts.clock)().unix_ms;
             self.publish(Event { event_type, client_id, unix_ms, details }, from);

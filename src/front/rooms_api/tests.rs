@@ -93,6 +93,7 @@ impl Site {
             store: store.clone(),
             issuer: ISSUER.clone(),
             key_wait: Duration::from_secs(5),
+            doorkeeper: Doorkeeper::of_nobody(Arc::new(Now::default)),
             clock: Arc::new({
                 let now = now.clone();
                 move || *now.lock()

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::base::{Live, NodeId, Now, PeerKey};
 use crate::front::{Apis, Companion, Front, Listener, Phase, Post, Services, Settings, Sources, Terms, run};
+use crate::hub::{AddressLimits, Addresses};
 use crate::mesh::{Limits, Mesh, Outlets, Parcel, Returned, TunnelStep};
 use crate::observe::{EventQueue, ShardMetrics};
 
@@ -72,6 +73,7 @@ impl Shard {
             sources: Sources {
                 clock: Arc::new(|| Now { mono_us: 7_000_000, unix_ms: 0 }),
                 mesh: mesh.clone(),
+                addresses: Arc::new(Addresses::new(AddressLimits::default(), 1)),
                 shards: Arc::new([metrics.clone()]),
                 front: Arc::default(),
                 events: Arc::new(EventQueue::new(8)),
@@ -85,7 +87,7 @@ impl Shard {
             companions,
         };
         let front = std::thread::spawn(move || run(front, phases).unwrap());
-        let limits = Limits { overflow_messages_max: 0, hold_us: 0 };
+        let limits = Limits { overflow_messages_max: 0, overflow_bytes_max: 0, hold_us: 0 };
         Shard {
             metrics,
             window,

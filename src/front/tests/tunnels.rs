@@ -96,7 +96,8 @@ fn a_kept_alive_connection_becomes_a_websocket_of_its_shard_with_every_byte_acco
     let connection = shard.until(slot, |c| c.unused.ends_with(b"last"));
 
     let returned = connection.returned.take().expect("the front gave the connection back");
-    let upgrade = Upgrade { path: "/ws/room".into(), query: Some("token=t".into()), authorization: None };
+    let upgrade =
+        Upgrade { path: "/ws/room".into(), query: Some("token=t".into()), authorization: None, client: None };
     assert_eq!(returned.upgrade, upgrade);
     let sent_bytes = connection.sent_bytes + " and late ones, and the last".len();
     assert_eq!(returned.received_bytes as usize + connection.unused.len(), sent_bytes);

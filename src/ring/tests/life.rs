@@ -11,8 +11,8 @@ fn accepted_sockets_inherit_no_delay() {
     let address = listen(&mut ring);
     let (socket, client) = accept(&mut ring, address);
     assert!(rustix::net::sockopt::tcp_nodelay(&socket).unwrap());
+    assert_eq!(peer_address(&socket), Some(client.local_addr().unwrap()));
     ring.open(socket, CONN);
-    assert_eq!(ring.peer_address(CONN), Some(client.local_addr().unwrap()));
     assert_eq!(ring.keep_alive(CONN, Duration::from_secs(60)), Ok(()));
 }
 

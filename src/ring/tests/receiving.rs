@@ -95,6 +95,58 @@ fn stopping_and_going_on_at_once_is_seamless() {
 }
 
 #[test]
+fn one_receive_brings_one_buffer_and_leaves_the_rest_in_the_socket() {
+    let mut ring = ring(small());
+    let (ours, theirs) = pair();
+    ring.open(ours, CONN);
+    let bytes = pattern(10_000);
+    rustix::io::write(&theirs, &bytes).unwrap();
+    let mut all = Vec::new();
+    let mut pieces = 0;
+    while all.len() < bytes.len() {
+        ring.receive_once(CONN);
+        let Completion::Received { buffer, len, .. } = next(&mut ring) else { panic!("no data") };
+        all.extend_from_slice(ring.buffer(&buffer, len));
+        ring.recycle(buffer);
+        assert!(matches!(next(&mut ring), Completion::ReceiveEnded { cause: EndCause::Once, .. }));
+        assert!(all_ready(&mut ring).is_empty(), "until it is asked for");
+        pieces += 1;
+    }
+    assert!(all == bytes && pieces > 1, "{pieces} pieces");
+    // Stopped before anything has come, and asked to go on as before in the same turn.
+    for then_once in [false, true] {
+        ring.receive_once(CONN);
+        ring.turn(false).unwrap();
+        ring.stop_receiving(CONN);
+        if then_once {
+            ring.receive_once(CONN)
+        } else {
+            ring.receive(CONN)
+        }
+        assert!(all_ready(&mut ring).is_empty());
+        for _ in 0..2 {
+            rustix::io::write(&theirs, b"x").unwrap();
+            assert!(matches!(next(&mut ring), Completion::Received { len: 1, .. }));
+            if then_once {
+                assert!(matches!(next(&mut ring), Completion::ReceiveEnded { cause: EndCause::Once, .. }));
+                ring.receive_once(CONN);
+            }
+        }
+        ring.stop_receiving(CONN);
+        assert!(matches!(next(&mut ring), Completion::ReceiveEnded { cause: EndCause::Cancelled, .. }));
+    }
+    // From one way to the other while it is receiving.
+    ring.receive(CONN);
+    ring.turn(false).unwrap();
+    ring.stop_receiving(CONN);
+    ring.receive_once(CONN);
+    assert!(all_ready(&mut ring).is_empty());
+    rustix::io::write(&theirs, b"x").unwrap();
+    assert!(matches!(next(&mut ring), Completion::Received { len: 1, .. }));
+    assert!(matches!(next(&mut ring), Completion::ReceiveEnded { cause: EndCause::Once, .. }));
+}
+
+#[test]
 fn running_out_of_buffers_is_told_and_nothing_is_lost() {
     let mut ring = ring(Settings { buffers_count: 2, buffer_bytes: 512, ..small() });
     let (ours, theirs) = pair();

@@ -64,7 +64,7 @@ impl Client {
         Client::over(stream, addr, via).await
     }
 
-    async fn over(stream: TcpStream, addr: SocketAddr, via: Via) -> Client {
+    pub async fn over(stream: TcpStream, addr: SocketAddr, via: Via) -> Client {
         stream.set_nodelay(true).expect("a TCP socket");
         let mut client = Client {
             id: String::new(),

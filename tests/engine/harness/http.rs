@@ -34,6 +34,10 @@ impl Response {
 impl Http {
     pub async fn open(addr: SocketAddr) -> Http {
         let stream = within("TCP connects", TcpStream::connect(addr)).await.expect("the port is open");
+        Http::over(stream)
+    }
+
+    pub fn over(stream: TcpStream) -> Http {
         stream.set_nodelay(true).expect("a TCP socket");
         Http { stream, buffer: Vec::new() }
     }
@@ -57,6 +61,11 @@ impl Http {
         };
         within("a request with its answer", async { tokio::join!(write, read) }).await;
         self.response(false).await.expect("an answer")
+    }
+
+    /// No more is sent from here.
+    pub async fn shut_down(&mut self) {
+        within("the end goes out", self.stream.shutdown()).await.expect("the connection is open");
     }
 
     pub async fn get(&mut self, path: &str) -> Response {

@@ -86,9 +86,14 @@ impl RawWs {
 
     /// Upgrades a connection on which requests may have gone before; `buffer` was read already.
     pub async fn upgrade(stream: TcpStream, buffer: Vec<u8>) -> RawWs {
+        RawWs::upgrade_at("/", "", stream, buffer).await
+    }
+
+    /// `headers` are whole lines.
+    pub async fn upgrade_at(target: &str, headers: &str, stream: TcpStream, buffer: Vec<u8>) -> RawWs {
         stream.set_nodelay(true).expect("a TCP socket");
         let mut raw = RawWs { stream, buffer };
-        raw.send(format!("GET / HTTP/1.1\r\n{UPGRADE}").as_bytes()).await;
+        raw.send(format!("GET {target} HTTP/1.1\r\n{headers}{UPGRADE}").as_bytes()).await;
         let head = raw.head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         let accept = head.lines().filter_map(|line| line.split_once(':'));

@@ -80,9 +80,14 @@ impl Setup {
         self.auth("auth_method = 'none'")
     }
 
-    pub fn listener(mut self, name: &str, serves: &[&str]) -> Setup {
+    pub fn listener(self, name: &str, serves: &[&str]) -> Setup {
+        self.listener_with(name, serves, "")
+    }
+
+    /// With further keys.
+    pub fn listener_with(mut self, name: &str, serves: &[&str], toml: &str) -> Setup {
         self.listeners.push(format!(
-            "[[listener]]\nname = '{name}'\nbind = '127.0.0.1:0'\nserves = {serves:?}\nexpose_shard = true\n"
+            "[[listener]]\nname = '{name}'\nbind = '127.0.0.1:0'\nserves = {serves:?}\nexpose_shard = true\n{toml}\n"
         ));
         self
     }

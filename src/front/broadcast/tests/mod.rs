@@ -21,7 +21,7 @@ use super::{Broadcast, Parts};
 use crate::base::{NodeId, Now, PeerKey, RealmId};
 use crate::dialect::OwnedDelivery;
 use crate::dialect::broadcast::Settings;
-use crate::front::Phase;
+use crate::front::{Doorkeeper, Phase};
 use crate::hub::Directory;
 use crate::observe::{Detail, Event, ShardMetrics};
 
@@ -73,6 +73,7 @@ impl Server {
             }),
             departed: Arc::new(|_| ()),
             metrics: metrics.clone(),
+            doorkeeper: Doorkeeper::of_nobody(Arc::new(Now::default)),
             clock: Arc::new(move || Now { mono_us: start.elapsed().as_micros() as u64, unix_ms: 1 }),
             random: random(),
             phase: phase_seen,

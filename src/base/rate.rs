@@ -1,10 +1,10 @@
-//! How many messages a second one connection may send.
+//! How often something may happen: the messages of one connection, the connects of one address.
 
-use crate::base::Now;
+use super::Now;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// A bucket that holds a second's worth of messages.
+/// A bucket that holds a second's worth of events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rate {
     /// When the allowed rate will have caught up with what has come: nanoseconds on the steady
@@ -13,7 +13,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Counts one message; false when it comes too soon. `per_second` 0 admits any number.
+    /// Counts one event; false when it comes too soon. `per_second` 0 admits any number.
     pub fn admit(&mut self, per_second: u32, now: Now) -> bool {
         if per_second == 0 {
             return true;
@@ -25,5 +25,10 @@ impl Rate {
         }
         self.caught_up_ns = caught_up_ns;
         true
+    }
+
+    /// The bucket is full again: nothing is left to remember.
+    pub fn is_idle(&self, now: Now) -> bool {
+        self.caught_up_ns <= now.mono_us.saturating_mul(1000)
     }
 }

@@ -1,0 +1,70 @@
+//! The frame of an attack: calm before it, figures in it, nothing left behind it.
+
+use std::time::Duration;
+
+use super::honest::{Honest, Kind, NOISE};
+use crate::harness::*;
+use crate::leaks::{descriptors_of, pss_kib};
+
+/// Rounds of the honest ones before the attack.
+const CALM_ROUNDS: usize = 3;
+
+/// How long one attack goes on.
+pub const LASTS: Duration = Duration::from_millis(700);
+
+/// Readings in a row, 10 ms apart, that descriptors have to stay at what they were.
+const SETTLED: usize = 10;
+
+/// What the second attack may leave behind beside the first: the allocator keeps some of what it was
+/// given, and the honest ones go on meanwhile.
+const KEPT_KIB: u64 = 3072;
+
+/// What the first attack may leave behind: tables at their largest, and code that had not run before.
+const WARMED_KIB: u64 = 8192;
+
+/// Attacks twice. The honest ones' p99 stays within twice what it was before; then descriptors and
+/// memory are what they were after the first attack, which has seen the tables at their largest.
+///
+/// An attack goes on for about [`LASTS`] and says what it has done.
+pub async fn withstands(
+    what: &str,
+    server: &Server,
+    kinds: &'static [Kind],
+    mut attack: impl AsyncFnMut(&Server) -> String,
+) {
+    let honest = Honest::begin(server.main(), kinds).await;
+    let before = honest.after_rounds(CALM_ROUNDS).await;
+    let descriptors = descriptors_of(server);
+    let calm_kib = pss_kib(server);
+
+    honest.p99s_or_nothing();
+    let figures = attack(server).await;
+    let during = honest.p99s();
+    println!("{what}: {figures}; p99 of {kinds:?} {before:?} before, {during:?} during");
+    for ((kind, before), during) in kinds.iter().zip(&before).zip(&during) {
+        assert!(
+            *during <= NOISE.max(2 * *before),
+            "{what}: p99 of {kind:?} was {before:?}, and is {during:?}"
+        );
+    }
+
+    returns_to(server, descriptors).await;
+    let first_kib = pss_kib(server);
+    attack(server).await;
+    returns_to(server, descriptors).await;
+    let last_kib = pss_kib(server);
+    println!(
+        "{what}: {descriptors} descriptors; {calm_kib} KiB before, {first_kib} KiB, then {last_kib} KiB"
+    );
+    assert!(first_kib <= calm_kib + WARMED_KIB, "{what}: memory went from {calm_kib} KiB to {first_kib} KiB");
+    assert!(last_kib <= first_kib + KEPT_KIB, "{what}: memory went from {first_kib} KiB to {last_kib} KiB");
+}
+
+async fn returns_to(server: &Server, descriptors: usize) {
+    let mut settled = 0;
+    until("descriptors return", async || {
+        settled = if descriptors_of(server) <= descriptors { settled + 1 } else { 0 };
+        (settled == SETTLED).then_some(())
+    })
+    .await;
+}
