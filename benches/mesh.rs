@@ -31,7 +31,7 @@ criterion_main!(mesh);
 
 const HERE: NodeId = NodeId::FRONT;
 const INBOX_MESSAGES_MAX: usize = 1024;
-const LIMITS: Limits = Limits { overflow_messages_max: 0, hold_us: 0 };
+const LIMITS: Limits = Limits { overflow_messages_max: 0, overflow_bytes_max: 0, hold_us: 0 };
 /// Time does not pass: nothing waits.
 const NOW_US: u64 = 0;
 

@@ -253,11 +253,12 @@ impl Net for Lines {
         panic!("nobody gives a reason to be closed");
     }
 
-    fn peer_address(&mut self, _: ConnId) -> Option<SocketAddr> {
+    fn peer_address(&mut self, (): &()) -> Option<SocketAddr> {
         None
     }
 
     fn receive(&mut self, _: ConnId) {}
+    fn receive_once(&mut self, _: ConnId) {}
     fn stop_receiving(&mut self, _: ConnId) {}
     fn shutdown_write(&mut self, _: ConnId) {}
     fn keep_alive(&mut self, _: ConnId, _: Duration) {}
