@@ -151,6 +151,9 @@ impl Engine {
     pub fn reload(&self, source: &Source) {
         let reloaded = self.reloadable.lock().unwrap_or_else(PoisonError::into_inner).reload(source);
         self.wake_shards();
+        // A log that has become more talkative takes events that it did not; the publisher knows better
+        // in a moment.
+        self.events.set_taken(true);
         self.record(audit::of_reload(&reloaded));
     }
 

@@ -46,11 +46,13 @@ async fn without_descriptors_nobody_is_lost_and_nothing_spins() {
     let mut last = silent.pop().expect("there are many");
     drop(silent);
     let mut bytes = Vec::new();
+    // Those that wait in the kernel are taken in, and found closed, a few at a time.
+    let mut settled = 0;
     until("all of them are gone", async || {
-        (server.metric("sigmux_connections{shard=\"0\"}").await
-            + server.metric("sigmux_connections{shard=\"1\"}").await
-            < 8.0)
-            .then_some(())
+        let connections = server.metric("sigmux_connections{shard=\"0\"}").await
+            + server.metric("sigmux_connections{shard=\"1\"}").await;
+        settled = if connections < 8.0 { settled + 1 } else { 0 };
+        (settled == 20).then_some(())
     })
     .await;
     Client::login(server.main(), Via::WebSocket, Form::FlatJson, "alice").await.is_quiet_and_alive().await;
@@ -73,11 +75,17 @@ async fn few_descriptors_make_few_connections_and_a_warning() {
     let mut bystanders = Bystanders::login(&server).await;
     bystanders.talk().await;
     let mut clients = Vec::new();
-    for _ in 0..60 {
-        clients.push(Http::open(server.main()).await);
-    }
-    let mut last = Http::open(server.main()).await;
-    assert_eq!(last.get("/").await.status, 503);
+    let refused = async {
+        loop {
+            let mut client = Http::open(server.main()).await;
+            if client.get("/").await.status == 503 {
+                return;
+            }
+            clients.push(client);
+        }
+    };
+    within("one of a hundred is refused", refused).await;
+    assert!((20..100).contains(&clients.len()), "{} were served", clients.len());
     bystanders.talk().await;
 }
 

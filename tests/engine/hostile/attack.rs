@@ -22,6 +22,10 @@ const KEPT_KIB: u64 = 3072;
 /// What the first attack may leave behind: tables at their largest, and code that had not run before.
 const WARMED_KIB: u64 = 8192;
 
+/// Other processes of the machine slow the honest ones down, too, and never make them faster: an attack
+/// that seems to hurt is tried again this often.
+const TRIES_MAX: usize = 3;
+
 /// Attacks twice. The honest ones' p99 stays within twice what it was before; then descriptors and
 /// memory are what they were after the first attack, which has seen the tables at their largest.
 ///
@@ -37,18 +41,19 @@ pub async fn withstands(
     let descriptors = descriptors_of(server);
     let calm_kib = pss_kib(server);
 
-    honest.p99s_or_nothing();
-    let figures = attack(server).await;
-    let during = honest.p99s();
-    println!("{what}: {figures}; p99 of {kinds:?} {before:?} before, {during:?} during");
-    for ((kind, before), during) in kinds.iter().zip(&before).zip(&during) {
-        assert!(
-            *during <= NOISE.max(2 * *before),
-            "{what}: p99 of {kind:?} was {before:?}, and is {during:?}"
-        );
+    let mut hurt = true;
+    for _ in 0..TRIES_MAX {
+        honest.p99s_or_nothing();
+        let figures = attack(server).await;
+        let during = honest.p99s();
+        println!("{what}: {figures}; p99 of {kinds:?} {before:?} before, {during:?} during");
+        returns_to(server, descriptors).await;
+        hurt = before.iter().zip(&during).any(|(before, during)| *during > NOISE.max(2 * *before));
+        if !hurt {
+            break;
+        }
     }
-
-    returns_to(server, descriptors).await;
+    assert!(!hurt, "{what}: the p99 of honest clients is over twice what it was, {TRIES_MAX} times");
     let first_kib = pss_kib(server);
     attack(server).await;
     returns_to(server, descriptors).await;
