@@ -19,7 +19,7 @@ mod jwt;
 
 use std::fmt;
 
-use crate::base::Redacted;
+use crate::base::{Redacted, planted};
 use api_keys::ApiKeys;
 pub use api_keys::{ApiKey, ApiKeyError};
 pub use certificate::{CertificateNames, Certified, NotACertificate, Validity};
@@ -154,6 +154,7 @@ impl Authenticator {
         match &self.0 {
             Verifier::Certificate if certified == Certified::Yes => Ok(()),
             Verifier::Certificate => Err(Refused::WrongCertificate),
+            Verifier::Token(_) if planted!(CredentialsUnchecked) => Ok(()),
             Verifier::Token(keys) => keys.verify(client_id, token),
             Verifier::Jwt(verifier) => verifier.verify(client_id, token, unix_seconds),
             Verifier::None => Ok(()),

@@ -5,6 +5,7 @@
 //! wrapper that keeps secrets out of logs. Knows nothing of anything above.
 
 mod clock;
+mod defects;
 mod entropy;
 mod ids;
 mod live;
@@ -14,6 +15,9 @@ mod redacted;
 mod slab;
 
 pub use clock::Now;
+pub(crate) use defects::planted;
+#[cfg(test)]
+pub(crate) use defects::{DEFECTS, Defect, is_planted, with_planted};
 pub use entropy::Entropy;
 pub use ids::{NODES_MAX, NodeId, PeerKey, RealmId, SHARDS_MAX};
 pub use live::Live;

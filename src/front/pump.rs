@@ -153,6 +153,9 @@ impl Pump {
             }
             tokio::time::sleep(RETRY).await;
         }
+        let mut left = Vec::new();
+        self.outlets.end(NodeId::FRONT, |parcel| left.extend(parcel.lost_message()));
+        left.iter().for_each(|(reference, cause)| self.publish_lost(reference, *cause));
     }
 
     /// Returns how many.
@@ -256,9 +259,13 @@ impl Pump {
         let mut expired = Vec::new();
         self.outlets.flush((self.clock)().mono_us, |parcel| expired.push(parcel));
         for parcel in expired {
-            if let Parcel::Deliver { delivery, .. } = parcel {
-                let delivery = delivery.borrow();
-                self.bounced(delivery.from, &delivery.reference(), Undeliverable::Full);
+            match parcel {
+                Parcel::Deliver { delivery, .. } => {
+                    let delivery = delivery.borrow();
+                    self.bounced(delivery.from, &delivery.reference(), Undeliverable::Full);
+                }
+                Parcel::Bounce { reference, cause, .. } => self.publish_lost(&reference, cause),
+                _ => {}
             }
         }
         self.outlets.ring_bells(&mut self.ring);
@@ -281,8 +288,13 @@ impl Pump {
         self.metrics.bounced.add(1);
         match &self.broadcast {
             Some(broadcast) if to != Post::REQUESTS => broadcast.bounced(to, reference, cause),
-            _ => self.events.publish(untold(reference, cause, (self.clock)())),
+            _ => self.publish_lost(reference, cause),
         }
+    }
+
+    /// Nobody can be told.
+    fn publish_lost(&self, reference: &MessageRef, cause: Undeliverable) {
+        self.events.publish(untold(reference, cause, (self.clock)()));
     }
 
     fn post(&mut self, to: NodeId, parcel: Parcel) {

@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Found;
 use parking_lot::{Mutex, RwLock};
 
-use crate::base::{PeerKey, RealmId};
+use crate::base::{PeerKey, RealmId, planted};
 
 /// Stripes of the directory; a power of two. Joins on different stripes do not wait for each
 /// other, and a join spoils the cached routes of one stripe only.
@@ -115,7 +115,8 @@ impl Directory {
                 if present.key == key {
                     return Ok(Joined { replaced: None });
                 }
-                if present.dialect != dialect || on_duplicate == OnDuplicate::Reject {
+                let is_foreign = present.dialect != dialect && !planted!(IdTakenOver);
+                if is_foreign || on_duplicate == OnDuplicate::Reject {
                     return Err(Taken);
                 }
                 Some(std::mem::replace(&mut present.key, key))
@@ -136,7 +137,7 @@ impl Directory {
         let stripe = self.stripe(hash);
         let mut entries = stripe.entries.write();
         match entries.find_entry(hash, |e| e.is(realm, id)) {
-            Ok(entry) if entry.get().key == key => {
+            Ok(entry) if entry.get().key == key || planted!(LeaveUnchecked) => {
                 entry.remove();
                 self.changes.fetch_add(1, Ordering::Release);
                 stripe.changed();
@@ -220,6 +221,7 @@ impl Directory {
     }
 
     fn hash(&self, realm: RealmId, id: &str) -> u64 {
+        let realm = if planted!(RealmUnchecked) { RealmId(0) } else { realm };
         self.hasher.hash_one((realm, id))
     }
 
@@ -235,7 +237,7 @@ impl Directory {
 
 impl Entry {
     fn is(&self, realm: RealmId, id: &str) -> bool {
-        self.realm == realm && *self.id == *id
+        (self.realm == realm || planted!(RealmUnchecked)) && *self.id == *id
     }
 }
 

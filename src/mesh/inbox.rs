@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crossbeam_queue::ArrayQueue;
 
 use super::Parcel;
-use crate::base::NodeId;
+use crate::base::{NodeId, planted};
 
 /// A message with fewer bytes is bounded by the number of parcels alone, and so costs the inbox no
 /// counting: 8,192 of them are 32 MiB at most.
@@ -106,8 +106,12 @@ impl Mesh {
     }
 
     /// `own` takes nothing any more, and none of its peers is left to be told anything.
-    pub fn end(&self, own: NodeId) {
+    ///
+    /// Whoever pushes to it later finds the flag at its own end: with the fence here and between that
+    /// push and that look, the parcel is seen by one of the two.
+    pub(super) fn end(&self, own: NodeId) {
         self.node(own).ended.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
     }
 
     pub(super) fn has_ended(&self, node: NodeId) -> bool {
@@ -123,7 +127,7 @@ impl Mesh {
     pub fn must_ring(&self, to: NodeId) -> bool {
         fence(Ordering::SeqCst);
         let asleep = &self.node(to).asleep;
-        asleep.load(Ordering::Relaxed) && asleep.swap(false, Ordering::Relaxed)
+        !planted!(BellUnrung) && asleep.load(Ordering::Relaxed) && asleep.swap(false, Ordering::Relaxed)
     }
 
     fn node(&self, id: NodeId) -> &Node {

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Mesh, Parcel};
-use crate::base::NodeId;
+use crate::base::{NodeId, planted};
 
 /// Bounds of an overflow list.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ impl Outlets {
         let limits = self.limits;
         let index = self.index(to);
         let lane = &mut self.lanes[index];
-        let parcel = if lane.overflow.is_empty() {
+        let parcel = if lane.overflow.is_empty() || planted!(OverflowOvertaken) {
             match self.mesh.push(to, parcel) {
                 Ok(()) => {
                     lane.pushed = true;
@@ -87,7 +87,8 @@ impl Outlets {
         if parcel.is_delivery() {
             let bytes = parcel.heap_bytes();
             let is_over = self.waiting_bytes > 0 && self.waiting_bytes + bytes > limits.overflow_bytes_max;
-            if lane.deliveries >= limits.overflow_messages_max || is_over {
+            let is_over = is_over || lane.deliveries >= limits.overflow_messages_max;
+            if is_over && !planted!(OverflowUnbounded) {
                 return Posted::Refused;
             }
             lane.deliveries += 1;
@@ -99,7 +100,7 @@ impl Outlets {
     }
 
     /// Moves what waits into the inboxes, in order, and hands over each delivery that has waited
-    /// too long.
+    /// too long, and everything for a node that has ended.
     pub fn flush(&mut self, now_us: u64, mut expired: impl FnMut(Parcel)) {
         if self.waiting == 0 {
             return;
@@ -114,7 +115,7 @@ impl Outlets {
             self.waiting -= lane.overflow.len();
             if self.mesh.has_ended(lane.to) {
                 lane.deliveries = 0;
-                lane.overflow.drain(..).map(|w| w.parcel).filter(Parcel::is_delivery).for_each(&mut expired);
+                lane.overflow.drain(..).map(|waiting| waiting.parcel).for_each(&mut expired);
                 continue;
             }
             moved_bytes += lane.move_to_inbox(&self.mesh);
@@ -122,6 +123,22 @@ impl Outlets {
             self.waiting += lane.overflow.len();
         }
         self.waiting_bytes -= moved_bytes;
+    }
+
+    /// The owner ends. Hands over what nobody will take any more: parcels in the inboxes of nodes
+    /// that have ended, this one among them, and those that wait here.
+    pub fn end(&mut self, own: NodeId, mut left: impl FnMut(Parcel)) {
+        self.mesh.end(own);
+        for node in self.mesh.node_ids().filter(|node| self.mesh.has_ended(*node)) {
+            while let Some(parcel) = self.mesh.take(node) {
+                left(parcel);
+            }
+        }
+        for lane in &mut self.lanes {
+            lane.deliveries = 0;
+            lane.overflow.drain(..).map(|waiting| waiting.parcel).for_each(&mut left);
+        }
+        (self.waiting, self.waiting_bytes) = (0, 0);
     }
 
     /// Calls `ring` for each node that was given something and sleeps.
@@ -143,6 +160,19 @@ impl Outlets {
         self.waiting
     }
 
+    /// Of the deliveries that wait, for all nodes.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// For each node: deliveries that wait for it, and since when the oldest does.
+    pub fn overflow(&self) -> impl Iterator<Item = (NodeId, usize, Option<u64>)> {
+        self.lanes.iter().map(|lane| {
+            let oldest = lane.overflow.iter().find(|waiting| waiting.parcel.is_delivery());
+            (lane.to, lane.deliveries, oldest.map(|waiting| waiting.since_us))
+        })
+    }
+
     fn index(&self, to: NodeId) -> usize {
         if to.is_front() { self.lanes.len() - 1 } else { to.index() }
     }
@@ -152,6 +182,9 @@ impl Lane {
     /// Returns the bytes of the deliveries that it has moved.
     fn move_to_inbox(&mut self, mesh: &Mesh) -> usize {
         let mut moved_bytes = 0;
+        if planted!(OverflowReversed) {
+            self.overflow.make_contiguous().reverse();
+        }
         while let Some(first) = self.overflow.pop_front() {
             let (is_delivery, bytes) = (first.parcel.is_delivery(), first.parcel.heap_bytes());
             match mesh.push(self.to, first.parcel) {

@@ -105,4 +105,15 @@ impl Parcel {
             _ => 0,
         }
     }
+
+    /// The message of which nobody hears any more when this parcel is taken by nobody.
+    pub fn lost_message(&self) -> Option<(MessageRef, Undeliverable)> {
+        match self {
+            Parcel::Deliver { delivery, .. } => {
+                Some((delivery.borrow().reference(), Undeliverable::Draining))
+            }
+            Parcel::Bounce { reference, cause, .. } => Some((reference.clone(), *cause)),
+            _ => None,
+        }
+    }
 }

@@ -7,8 +7,8 @@
 use super::speaker::Ending;
 use super::websocket::WebSocket;
 use super::{Host, Session, Settings, Stage, Step};
-use crate::base::Now;
-use crate::dialect::{MessageRef, Undeliverable};
+use crate::base::{Now, planted};
+use crate::dialect::{MessageRef, Undeliverable, untold};
 use crate::wire::websocket::{CloseCode, write_close};
 
 /// Everything has been said; what remains is to see it sent.
@@ -81,16 +81,17 @@ impl Session {
     }
 
     /// A message of this session came back; its client has been told, where its dialect tells that.
-    /// Publishes it.
+    /// Publishes it, also when the session has ended in between and has no name any more.
     pub fn returned(&mut self, reference: &MessageRef, cause: Undeliverable, host: &mut dyn Host) {
         let event = match &self.stage {
             Stage::WebSocket(websocket) => websocket.undeliverable(reference, cause, host),
             Stage::Stream(stream) => stream.undeliverable(reference, cause, host),
             _ => None,
         };
-        if let Some(event) = event {
-            host.publish(event);
+        if event.is_none() && planted!(ReturnUnpublished) {
+            return;
         }
+        host.publish(event.unwrap_or_else(|| untold(reference, cause, host.now())));
     }
 
     /// A defect of ours was caught while this session was served.
@@ -140,7 +141,9 @@ impl Session {
 
     /// The connection is gone, however that came about. Gives up what the session held.
     pub fn gone(&mut self, settings: &Settings, host: &mut dyn Host) {
-        self.leave_stage(settings, "connection_lost", host);
+        if !planted!(IdKept) {
+            self.leave_stage(settings, "connection_lost", host);
+        }
         self.concluding = None;
         self.stage = Stage::Closing(Closing { awaits: None, discarded_bytes: 0 });
     }

@@ -287,6 +287,11 @@ impl Session {
         }
     }
 
+    /// Received and not used yet.
+    pub fn backlog_bytes(&self) -> usize {
+        self.backlog.len()
+    }
+
     pub fn is_tunnel(&self) -> bool {
         matches!(self.stage, Stage::Tunnel(_))
     }

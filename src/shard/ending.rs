@@ -10,6 +10,7 @@ use super::core::Shard;
 use super::net::Net;
 use super::port::Admission;
 use super::wheel::TICK;
+use crate::base::planted;
 use crate::dialect::Undeliverable;
 use crate::observe::TlsFailure;
 use crate::ring::ConnId;
@@ -64,9 +65,10 @@ impl Shard {
         }
     }
 
-    /// Nobody lives here any more: parcels for this shard need not wait.
-    pub fn end(&self) {
-        self.world.mesh.end(self.world.node);
+    /// Nobody lives here any more: parcels for this shard need not wait. The drain's time is over, so
+    /// that of a message that is still on its way nobody is told; its loss is published.
+    pub fn end(&mut self) {
+        self.world.end();
     }
 
     /// The connection's last operation is back.
@@ -115,6 +117,9 @@ impl Shard {
         let mut lost = Vec::new();
         port.outbox.drop_pending(&mut world.spares, |from, reference| lost.push((from, reference)));
         for (from, reference) in lost {
+            if planted!(CutQueueDropped) {
+                continue;
+            }
             world.bounce(from, reference, Undeliverable::Full);
         }
         self.serve(conn, net, |session, settings, call| session.cut_slow_consumer(settings, call));

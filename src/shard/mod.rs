@@ -14,6 +14,7 @@ mod announce;
 mod call;
 mod core;
 mod ending;
+mod holdings;
 mod net;
 mod parcels;
 mod port;
@@ -25,6 +26,7 @@ mod wheel;
 mod world;
 
 pub use self::core::Shard;
+pub use holdings::{ConnectionHoldings, Holdings, Overflow};
 pub use net::Net;
 pub use run::{Bells, run};
 pub use settings::{Limits, Parts, Shared, Terms};

@@ -9,7 +9,7 @@ use super::core::{Shard, conn_of};
 use super::net::Net;
 use super::world::Deferred;
 use crate::base::{NodeId, PeerKey};
-use crate::dialect::{Opening, Undeliverable};
+use crate::dialect::{Opening, Undeliverable, untold};
 use crate::mesh::{Parcel, Returned, TunnelStep};
 use crate::session::{Host, Leftover, Session};
 
@@ -110,6 +110,11 @@ impl Shard {
                         self.serve(conn_of(key), net, |session, settings, call| {
                             session.dismissed(settings, call);
                         });
+                    }
+                    Deferred::Returned(key, reference, cause)
+                        if self.sessions.get(key.slot, key.generation).is_none() =>
+                    {
+                        self.world.publish(untold(&reference, cause, self.world.now));
                     }
                     Deferred::Returned(key, reference, cause) => {
                         self.call(conn_of(key), |session, _, call| {

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::announce::Announcement;
 use super::port::{Admission, Ports};
 use super::settings::{Limits, Parts, Shared};
-use crate::base::{Entropy, NODES_MAX, NodeId, Now, PeerKey, RealmId};
+use crate::base::{Entropy, NODES_MAX, NodeId, Now, PeerKey, RealmId, planted};
 use crate::dialect::{Delivery, Kind, MessageRef, Speaks, Undeliverable, bounced, untold};
 use crate::hub::{DialectId, Directory, OnDuplicate, Route, Taken};
 use crate::mesh::{Mesh, Outlets, Parcel, Posted, TunnelStep};
@@ -138,7 +138,9 @@ impl World {
         on_duplicate: OnDuplicate,
     ) -> Result<(), Taken> {
         let joined = self.directory.join(realm, id, key, dialect, on_duplicate)?;
-        match joined.replaced {
+        let replaced =
+            if planted!(SuccessorEvicted) { joined.replaced.map(|_| key) } else { joined.replaced };
+        match replaced {
             Some(old) if old.node == self.node => self.deferred.push(Deferred::Evict(old)),
             Some(old) => self.post(old.node, Parcel::Evict { peer: old }),
             None => {}
@@ -232,7 +234,7 @@ impl World {
             return Err(Undeliverable::TooLarge);
         }
         let queued = port.outbox.queued_bytes();
-        if queued + framed > self.limits.outbox_hard_bytes {
+        if queued + framed > self.limits.outbox_hard_bytes && !planted!(OutboxUnbounded) {
             if port.over_since_us == 0 {
                 port.over_since_us = self.now.mono_us.max(1);
                 self.deferred.push(Deferred::Watch(to));
@@ -251,11 +253,17 @@ impl World {
         port.outbox.expect(delivery.from, delivery.reference(), received_us);
         port.touch(to.slot, &mut self.touched);
         self.metrics.messages_sent[usize::from(delivery.label().0)].add(1);
+        if planted!(FullAfterQueued) && queued + framed > self.limits.outbox_soft_bytes {
+            return Err(Undeliverable::Full);
+        }
         Ok(())
     }
 
     /// Tells the sender of a message, wherever it lives, that it was not delivered.
     pub fn bounce(&mut self, to: PeerKey, reference: MessageRef, cause: Undeliverable) {
+        if planted!(BounceDropped) && to.node != self.node {
+            return;
+        }
         if to.node != self.node {
             self.outlets.post(self.now.mono_us, to.node, Parcel::Bounce { to, reference, cause });
             return;
@@ -320,9 +328,16 @@ impl World {
         let mut expired = Vec::new();
         self.outlets.flush(self.now.mono_us, |parcel| expired.push(parcel));
         for parcel in expired {
-            if let Parcel::Deliver { delivery, .. } = parcel {
-                let delivery = delivery.borrow();
-                self.bounce(delivery.from, delivery.reference(), Undeliverable::Full);
+            if planted!(ExpiredDropped) {
+                continue;
+            }
+            match parcel {
+                Parcel::Deliver { delivery, .. } => {
+                    let delivery = delivery.borrow();
+                    self.bounce(delivery.from, delivery.reference(), Undeliverable::Full);
+                }
+                Parcel::Bounce { reference, cause, .. } => self.publish(untold(&reference, cause, self.now)),
+                _ => {}
             }
         }
         let mut freed = Vec::new();
@@ -331,8 +346,9 @@ impl World {
             let (now_us, hold_us) = (self.now.mono_us, self.limits.mesh.hold_us);
             self.held.retain(|&(key, since_us)| {
                 let Some(port) = ports.get(key.slot, key.generation) else { return false };
-                let still = now_us.saturating_sub(since_us) < hold_us
-                    && port.held_for.is_some_and(|node| outlets.is_waiting_for(node));
+                let still = planted!(HeldForEver)
+                    || now_us.saturating_sub(since_us) < hold_us
+                        && port.held_for.is_some_and(|node| outlets.is_waiting_for(node));
                 if !still {
                     port.held_for = None;
                     freed.push(key);
@@ -342,6 +358,17 @@ impl World {
         }
         self.metrics.overflow_depth.set(self.outlets.waiting() as i64);
         freed
+    }
+
+    pub fn end(&mut self) {
+        let mut left = Vec::new();
+        self.outlets.end(self.node, |parcel| left.extend(parcel.lost_message()));
+        if planted!(LastWordsDropped) {
+            return;
+        }
+        for (reference, cause) in left {
+            self.publish(untold(&reference, cause, self.now));
+        }
     }
 
     pub fn post(&mut self, to: NodeId, parcel: Parcel) {

@@ -3,7 +3,11 @@
 //!
 //! For tests and benchmarks; the engine does not use it. TLS and what the front serves stay out.
 
+mod dice;
+mod front;
 pub mod fuzz_bodies;
+pub mod scenario;
+mod stores;
 mod wires;
 
 #[cfg(test)]
@@ -16,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::auth::{Authenticator, Credentials, Identities, IdentitySources};
-use crate::base::{Entropy, NodeId, Now, RealmId};
+use crate::base::{NodeId, Now, RealmId};
 use crate::dialect::{self, Dialect, Serves, binary, broadcast, calls, devices, rooms};
 use crate::hub::rooms::{RoomLimits, Rooms};
 use crate::hub::{Directory, OnDuplicate, SeatLimits, Seats};
@@ -24,6 +28,7 @@ use crate::mesh::{self, Mesh};
 use crate::observe::{EventQueue, ShardMetrics};
 use crate::session;
 use crate::shard::{Limits, Parts, Shard, Shared, TICK, Terms};
+use dice::Dice;
 pub use wires::ClientId;
 use wires::Wires;
 
@@ -130,6 +135,9 @@ pub struct Sim {
     nodes: Vec<Node>,
     shared: Arc<Shared>,
     mesh: Arc<Mesh>,
+    directory: Arc<Directory>,
+    /// The front's bell has been pulled.
+    front_rung: bool,
     pub events: Arc<EventQueue>,
 }
 
@@ -137,7 +145,9 @@ struct Node {
     shard: Shard,
     wires: Wires,
     metrics: Arc<ShardMetrics>,
-    /// A shard that does not get its turn.
+    /// It does not get its turn, whatever there is to do.
+    paused: bool,
+    /// It waits for its bell, its sockets or its tick.
     asleep: bool,
     /// It has drained, and its thread would have ended.
     ended: bool,
@@ -164,19 +174,20 @@ impl Sim {
                     mesh: Arc::clone(&mesh),
                     metrics: Arc::clone(&metrics),
                     events: Arc::clone(&events),
-                    entropy: Box::new(Seeded(size.seed ^ index as u64)),
+                    entropy: Box::new(Dice::new(size.seed ^ index as u64)),
                 };
                 let shard = Shard::new(parts, vec![0], now);
-                let (asleep, ended) = (false, false);
-                Node { shard, wires: Wires::default(), metrics, asleep, ended, last_tick_us: now.mono_us }
+                let (wires, last_tick_us) = (Wires::default(), now.mono_us);
+                Node { shard, wires, metrics, paused: false, asleep: false, ended: false, last_tick_us }
             })
             .collect();
-        Sim { now, nodes, shared, mesh, events }
+        Sim { now, nodes, shared, mesh, directory, front_rung: false, events }
     }
 
     pub fn connect(&mut self, shard: usize) -> ClientId {
         let node = &mut self.nodes[shard];
         let client = node.wires.connect(shard);
+        node.asleep = false;
         node.shard.begin_turn(self.now);
         node.shard.accepted(0, client, &mut node.wires);
         client
@@ -209,7 +220,7 @@ impl Sim {
 
     /// A shard that is paused takes no turns; its inbox fills up.
     pub fn pause(&mut self, shard: usize, paused: bool) {
-        self.nodes[shard].asleep = paused;
+        self.nodes[shard].paused = paused;
     }
 
     pub fn metrics(&self, shard: usize) -> &ShardMetrics {
@@ -222,6 +233,7 @@ impl Sim {
 
     pub fn drain(&mut self) {
         self.shared.draining.store(true, Ordering::Relaxed);
+        self.nodes.iter_mut().for_each(|node| node.asleep = false);
     }
 
     /// Whether a shard has drained and ended.
@@ -244,8 +256,7 @@ impl Sim {
         let until = self.now.plus(time);
         while self.now.mono_us < until {
             let step_us = (TICK.as_micros() as u64).min(until - self.now.mono_us);
-            self.now.mono_us += step_us;
-            self.now.unix_ms += step_us / 1000;
+            self.advance(step_us);
             self.settle();
         }
     }
@@ -254,8 +265,8 @@ impl Sim {
     pub fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             let mut moved = false;
-            for node in &mut self.nodes {
-                moved |= !node.asleep && !node.ended && node.turn(self.now);
+            for shard in 0..self.nodes.len() {
+                moved |= self.turn(shard);
             }
             if !moved {
                 return;
@@ -264,9 +275,33 @@ impl Sim {
         panic!("the world does not come to rest");
     }
 
+    /// The clock goes on, and nothing else.
+    fn advance(&mut self, step_us: u64) {
+        self.now.mono_us += step_us;
+        self.now.unix_ms += step_us / 1000;
+    }
+
+    /// One turn of one shard, if it is awake or something wakes it. Tells whether anything moved.
+    fn turn(&mut self, shard: usize) -> bool {
+        let mut rung = Vec::new();
+        let moved = self.nodes[shard].turn(self.now, &mut rung);
+        rung.into_iter().for_each(|node| self.ring(node));
+        moved
+    }
+
+    /// Pulls a node's bell.
+    fn ring(&mut self, node: NodeId) {
+        if node.is_front() {
+            self.front_rung = true;
+        } else {
+            self.nodes[node.index()].asleep = false;
+        }
+    }
+
     #[cfg(test)]
     fn break_session(&mut self, client: ClientId) {
         let node = &mut self.nodes[client.shard];
+        node.asleep = false;
         if let Some(conn) = node.wires.conn(client) {
             node.shard.break_session(conn, &mut node.wires);
         }
@@ -278,7 +313,13 @@ impl Sim {
 }
 
 impl Node {
-    fn turn(&mut self, now: Now) -> bool {
+    fn turn(&mut self, now: Now, rung: &mut Vec<NodeId>) -> bool {
+        let is_tick = now.mono_us >= self.last_tick_us + TICK.as_micros() as u64;
+        if self.paused || self.ended || (self.asleep && !is_tick && !self.wires.has_work()) {
+            return false;
+        }
+        self.asleep = false;
+        self.shard.wake_up();
         self.shard.begin_turn(now);
         let mut moved = self.wires.deliver(&mut self.shard);
         moved |= self.shard.has_mail();
@@ -287,34 +328,19 @@ impl Node {
             self.shard.begin_drain(&mut self.wires);
             moved = true;
         }
-        if now.mono_us >= self.last_tick_us + TICK.as_micros() as u64 {
+        if is_tick {
             self.last_tick_us = now.mono_us;
             self.shard.tick(&mut self.wires);
         }
-        self.shard.flush(&mut self.wires, |_, _| {});
+        self.shard.flush(&mut self.wires, |_, node| rung.push(node));
         if self.shard.is_drained() {
             self.shard.end();
             self.ended = true;
         }
-        moved || self.wires.has_news()
-    }
-}
-
-/// SplitMix64: short, and good enough for ids that nobody attacks.
-struct Seeded(u64);
-
-impl Seeded {
-    fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-}
-
-impl Entropy for Seeded {
-    fn next_u128(&mut self) -> u128 {
-        u128::from(self.next_u64()) << 64 | u128::from(self.next_u64())
+        moved |= more_mail || self.wires.has_news();
+        if !moved && !self.shard.has_overflow() {
+            self.asleep = self.shard.fall_asleep();
+        }
+        moved
     }
 }

@@ -338,3 +338,77 @@ fn a_thousand_readers_that_are_cut_one_by_the_other_do_not_exhaust_the_stack() {
     let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(story).expect("a thread");
     thread.join().expect("the stack suffices");
 }
+
+/// The first byte of the uuid of each message that is published as undelivered.
+fn undelivered(sim: &Sim) -> Vec<u8> {
+    let first_byte = |event: &crate::observe::Event| {
+        let uuid = event.details.iter().find(|(name, _)| *name == "uuid").map(|(_, detail)| detail.clone());
+        match uuid {
+            Some(crate::observe::Detail::Text(uuid)) => {
+                u8::from_str_radix(&uuid[..2], 16).expect("hexadecimal")
+            }
+            _ => panic!("no uuid in {event:?}"),
+        }
+    };
+    let events = std::iter::from_fn(|| sim.events.take());
+    events
+        .filter(|event| event.event_type == "signal_undeliverable")
+        .map(|event| first_byte(&event))
+        .collect()
+}
+
+#[test]
+fn a_message_that_comes_back_to_a_connection_that_has_just_broken_is_published() {
+    let mut sim = world(2, 64);
+    let (alice, bob) = (log_in(&mut sim, 0, "alice"), log_in(&mut sim, 1, "bob"));
+    sim.stall(bob, true);
+    sim.write(alice, &offer(7, "bob"));
+    sim.settle();
+    // The message is on its way back when its sender's connection breaks.
+    sim.pause(0, true);
+    sim.wires(bob).break_off(bob);
+    sim.settle();
+    sim.wires(alice).break_off(alice);
+    sim.pause(0, false);
+    sim.settle();
+    assert!(sim.is_closed(alice) && sim.is_closed(bob));
+    assert_eq!(undelivered(&sim), [7]);
+}
+
+#[test]
+fn what_is_still_on_its_way_when_a_drain_is_over_is_published() {
+    let mut sim = world(2, 1);
+    let (alice, bob) = (log_in(&mut sim, 0, "alice"), log_in(&mut sim, 1, "bob"));
+    sim.stall(bob, true);
+    for n in 1..=5 {
+        sim.write(alice, &offer(n, "bob"));
+        sim.settle();
+    }
+    sim.drain();
+    // Its shard ends when its time is over, and by then that of the sender has ended.
+    sim.pass(Duration::from_millis(2_100));
+    assert!(sim.has_ended(0) && sim.has_ended(1));
+    assert_eq!(kinds(&sim.read(bob)), []);
+    let mut published = undelivered(&sim);
+    published.sort_unstable();
+    assert_eq!(published, [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn what_a_connection_has_sent_to_itself_is_published_when_it_is_cut() {
+    let mut sim = world(1, 64);
+    let alice = log_in(&mut sim, 0, "alice");
+    sim.stall(alice, true);
+    for n in 0..200 {
+        sim.write(alice, &offer(n, "alice"));
+        sim.settle();
+    }
+    sim.pass(Duration::from_secs(12));
+    assert!(sim.is_closed(alice));
+    let mut published = undelivered(&sim);
+    published.sort_unstable();
+    assert_eq!(published.len(), published.iter().collect::<std::collections::BTreeSet<_>>().len());
+    let accepted = published.len() as u8;
+    assert!(accepted > 100, "its outbox takes 128 KiB first, not {accepted} messages");
+    assert_eq!(published, (0..accepted).collect::<Vec<_>>(), "no gap below the last that was accepted");
+}

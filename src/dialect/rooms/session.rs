@@ -8,7 +8,7 @@ use super::message::{Fault, Field, Message, is_peer_id};
 use super::register::KeyWait;
 use super::reply;
 use super::{DIALECT, REALM, Settings};
-use crate::base::{Now, Rate};
+use crate::base::{Now, Rate, planted};
 use crate::dialect::{
     Body, Context, Conversation, Delivery, Kind, MessageRef, Opening, Parts, Progress, Text, TextDialect,
     Undeliverable, undeliverable_event,
@@ -57,7 +57,7 @@ impl Registered {
             self.address.push_str(&self.room_id);
             self.address.push('\0');
         }
-        self.address.truncate(self.room_id.len() + 1);
+        self.address.truncate(if planted!(RoomUnchecked) { 0 } else { self.room_id.len() + 1 });
         self.address.push_str(peer_id);
         &self.address
     }

@@ -13,7 +13,7 @@ mod frame;
 mod http_head;
 mod json;
 mod session;
-mod websocket;
+pub(super) mod websocket;
 
 pub use cbor::cbor;
 pub use config::config;

@@ -137,7 +137,7 @@ impl From<Event<'_>> for Seen {
 }
 
 /// A frame as section 5.2 of RFC 6455 pictures it, masked with a key that follows from the seed.
-pub(super) fn write_client_frame(out: &mut Vec<u8>, first_byte: u8, payload: &[u8], seed: u8) {
+pub(in crate::sim) fn write_client_frame(out: &mut Vec<u8>, first_byte: u8, payload: &[u8], seed: u8) {
     out.push(first_byte);
     match payload.len() {
         length @ 0..=125 => out.push(0x80 | length as u8),
