@@ -13,6 +13,7 @@ mod networks;
 mod rate;
 mod redacted;
 mod slab;
+pub mod sync;
 
 pub use clock::Now;
 pub(crate) use defects::planted;

@@ -14,7 +14,7 @@
 //! `wire` has not passed. Knows no ring and no TLS; of a protocol it knows the paths and nothing else.
 
 mod bell;
-mod broadcast;
+pub(crate) mod broadcast;
 mod calls_api;
 mod client;
 mod devices_api;
@@ -34,6 +34,9 @@ mod upgrade;
 
 #[cfg(test)]
 mod tests;
+
+// `outbound` takes it from here, so that `tests/loom` can put another in its place.
+use tokio::sync::Notify;
 
 pub use broadcast::{Broadcast, Parts as BroadcastParts};
 pub use calls_api::CallsApi;

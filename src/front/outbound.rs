@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
-
+use super::Notify;
 use crate::base::PeerKey;
+use crate::base::sync::Mutex;
 use crate::dialect::OwnedDelivery;
 use crate::mesh::TunnelStep;
 

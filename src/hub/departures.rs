@@ -1,8 +1,7 @@
 //! Who left a realm, as far as those who stay are to be told: once for many, and not too often.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-
 use crate::base::RealmId;
+use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Shared by all nodes. Any of them notes a departure; one of them, when it is due, tells everybody.
 pub struct Departures {

@@ -6,13 +6,12 @@
 //! arrives; the owner's generation check is the truth, the directory only names the owner.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Found;
-use parking_lot::{Mutex, RwLock};
 
+use crate::base::sync::{AtomicU64, Mutex, Ordering, RwLock};
 use crate::base::{PeerKey, RealmId, planted};
 
 /// Stripes of the directory; a power of two. Joins on different stripes do not wait for each

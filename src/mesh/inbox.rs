@@ -1,11 +1,9 @@
 //! One bounded lock-free inbox per node, with the flag that says whether its owner sleeps.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-
-use crossbeam_queue::ArrayQueue;
 
 use super::Parcel;
+use crate::base::sync::{ArrayQueue, AtomicBool, AtomicUsize, Ordering, fence};
 use crate::base::{NodeId, planted};
 
 /// A message with fewer bytes is bounded by the number of parcels alone, and so costs the inbox no

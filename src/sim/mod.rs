@@ -4,7 +4,9 @@
 //! For tests and benchmarks; the engine does not use it. TLS and what the front serves stay out.
 
 mod dice;
+mod frames;
 mod front;
+#[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz_bodies;
 pub mod scenario;
 mod stores;

@@ -18,7 +18,7 @@
 mod clients;
 mod handlers;
 mod line;
-mod payload;
+pub(crate) mod payload;
 mod service;
 mod sessions;
 mod signals;

@@ -14,29 +14,29 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The first argument of an event.
-pub(super) struct Payload {
+pub(crate) struct Payload {
     text: Box<RawValue>,
     attachments: Vec<Bytes>,
 }
 
 impl Payload {
     /// None when the text is no JSON, or does not name each attachment exactly once.
-    pub(super) fn new(text: String, attachments: Vec<Bytes>) -> Option<Payload> {
+    pub(crate) fn new(text: String, attachments: Vec<Bytes>) -> Option<Payload> {
         let payload = Payload { text: RawValue::from_string(text).ok()?, attachments };
         let is_whole = !payload.has_attachments() || serde_json::to_writer(io::sink(), &payload).is_ok();
         is_whole.then_some(payload)
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.text.get()
     }
 
-    pub(super) fn has_attachments(&self) -> bool {
+    pub(crate) fn has_attachments(&self) -> bool {
         !self.attachments.is_empty()
     }
 
     /// The bytes of each frame in which the event `event` leaves.
-    pub(super) fn frames(&self, event: &str) -> impl Iterator<Item = usize> + Clone {
+    pub(crate) fn frames(&self, event: &str) -> impl Iterator<Item = usize> + Clone {
         // `42["event",…]`
         let text_bytes = self.text().len() + event.len() + 8;
         std::iter::once(text_bytes).chain(self.attachments.iter().map(Bytes::len))
@@ -44,7 +44,7 @@ impl Payload {
 }
 
 /// The first argument in an event's packet, `["event", first, …]`. None where there is none.
-pub(super) fn first_argument(packet: &str) -> Option<&str> {
+pub(crate) fn first_argument(packet: &str) -> Option<&str> {
     struct Arguments;
     impl<'de> Visitor<'de> for Arguments {
         type Value = Option<&'de RawValue>;

@@ -115,12 +115,12 @@ fn check_writer(text: &str) {
 }
 
 /// serde_json looks at no encoding inside of what it skips, so that is asked for apart.
-fn is_json(data: &[u8]) -> bool {
+pub(super) fn is_json(data: &[u8]) -> bool {
     std::str::from_utf8(data).is_ok() && serde_json::from_slice::<IgnoredAny>(data).is_ok()
 }
 
 /// Most brackets that are open at once, outside of strings.
-fn depth(data: &[u8]) -> usize {
+pub(super) fn depth(data: &[u8]) -> usize {
     let (mut open, mut most) = (0_usize, 0);
     let mut bytes = data.iter();
     let mut in_string = false;

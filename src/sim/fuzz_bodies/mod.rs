@@ -1,5 +1,5 @@
 //! What has to hold for any bytes at all, as plain functions: the targets of `fuzz/` feed them what
-//! a fuzzer makes up, and `tests/fuzz_seeds.rs` what has been collected.
+//! a fuzzer makes up, and the tests of `seeds` what has been collected.
 //!
 //! Owns the oracles: each is written from the standard's text or is another implementation, and
 //! not the code that it judges. The invariant: a body panics exactly when a promise is broken, for
@@ -7,21 +7,36 @@
 //!
 //! Must not know the fuzzer, or what lies inside the modules that it checks.
 
+mod broadcast;
+mod calls;
 mod cbor;
 mod config;
+mod devices;
 mod frame;
 mod http_head;
+mod hub;
 mod json;
+mod rooms;
+#[cfg(test)]
+mod seeds;
 mod session;
-pub(super) mod websocket;
+mod talk;
+mod websocket;
+mod world;
 
+pub use broadcast::broadcast;
+pub use calls::calls_session;
 pub use cbor::cbor;
 pub use config::config;
+pub use devices::devices_session;
 pub use frame::frame;
 pub use http_head::http_head;
+pub use hub::hub;
 pub use json::json;
+pub use rooms::rooms_session;
 pub use session::binary_session;
 pub use websocket::websocket;
+pub use world::world;
 
 /// Panics when the bytes show that a promise is broken.
 pub type Body = fn(&[u8]);
@@ -34,7 +49,13 @@ pub const BODIES: &[(&str, Body)] = &[
     ("json", json),
     ("cbor", cbor),
     ("binary_session", binary_session),
+    ("rooms_session", rooms_session),
+    ("devices_session", devices_session),
+    ("calls_session", calls_session),
+    ("broadcast", broadcast),
+    ("hub", hub),
     ("config", config),
+    ("world", world),
 ];
 
 /// `bytes` in pieces whose lengths, 1 to `piece_bytes_max`, follow from the seed.

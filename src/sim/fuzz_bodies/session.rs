@@ -12,13 +12,16 @@ mod world;
 use std::collections::BTreeMap;
 
 use super::pieces;
-use super::websocket::write_client_frame;
+use crate::sim::frames::write_client_frame;
 use delivery::check_delivery;
 use model::{Asked, asked_in_messages, asked_on_stream};
 use world::{Arrived, DISCONNECT, ERROR, FORMS, Form, Peer, Transport, World};
 
 /// More than a frame, so that limits are met, and less than the limit of a message.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// About as many of one input are the most. Each takes turns of all shards.
+const PIECES: usize = 64;
 
 /// What the first byte chooses.
 #[derive(Clone, Copy)]
@@ -97,7 +100,8 @@ impl Scene {
     }
 
     fn send(&mut self, bytes: &[u8], cut: u8) {
-        for piece in pieces(bytes, 1 + usize::from(cut) * 64, cut) {
+        let piece_bytes_max = (1 + usize::from(cut) * 64).max(bytes.len() / PIECES);
+        for piece in pieces(bytes, piece_bytes_max, cut) {
             self.world.write(&self.me, piece);
         }
         self.world.settle();

@@ -1,6 +1,10 @@
 //! WebSocket, from a client's bytes to messages.
 
+mod tungstenite;
+
+use self::tungstenite::both_read_the_same;
 use super::pieces;
+use crate::sim::frames::write_client_frame;
 use crate::wire::websocket::{CONTROL_BYTES_MAX, Decoder, Event, Limits, Pool, Step, Violation};
 
 /// Most bytes of an input that is fed byte by byte as well.
@@ -22,11 +26,12 @@ enum Seen {
 pub fn websocket(data: &[u8]) {
     let [limit, seed, stream @ ..] = data else { return };
     let limits = Limits { message_bytes_max: usize::from(*limit) * 16 };
-    any_bytes_give_the_same_events_however_they_are_cut(stream, limits, *seed);
+    let seen = any_bytes_give_the_same_events_however_they_are_cut(stream, limits, *seed);
+    both_read_the_same(stream, limits, &seen);
     a_message_comes_back_however_it_is_fragmented(stream, *seed);
 }
 
-fn any_bytes_give_the_same_events_however_they_are_cut(stream: &[u8], limits: Limits, seed: u8) {
+fn any_bytes_give_the_same_events_however_they_are_cut(stream: &[u8], limits: Limits, seed: u8) -> Vec<Seen> {
     let mut pool = Pool::default();
     let whole = run([stream], limits, &mut pool);
     check_limits(&whole, limits);
@@ -37,6 +42,7 @@ fn any_bytes_give_the_same_events_however_they_are_cut(stream: &[u8], limits: Li
     if stream.len() <= SINGLE_BYTES_MAX {
         assert!(whole == run(stream.chunks(1), limits, &mut pool), "byte by byte");
     }
+    whole
 }
 
 fn check_limits(seen: &[Seen], limits: Limits) {
@@ -134,23 +140,4 @@ impl From<Event<'_>> for Seen {
             Event::Close(close) => Seen::Close(close.code.map(|code| code.get()), close.reason.to_owned()),
         }
     }
-}
-
-/// A frame as section 5.2 of RFC 6455 pictures it, masked with a key that follows from the seed.
-pub(in crate::sim) fn write_client_frame(out: &mut Vec<u8>, first_byte: u8, payload: &[u8], seed: u8) {
-    out.push(first_byte);
-    match payload.len() {
-        length @ 0..=125 => out.push(0x80 | length as u8),
-        length @ 126..=0xffff => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        length => {
-            out.push(0x80 | 127);
-            out.extend_from_slice(&(length as u64).to_be_bytes());
-        }
-    }
-    let key = [seed, seed.wrapping_mul(7) ^ 0x5a, !seed, seed.rotate_left(3)];
-    out.extend_from_slice(&key);
-    out.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }

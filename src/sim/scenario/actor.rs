@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::history::Address;
 use super::speech::binary::{self, Form};
 use super::speech::{Arrival, calls, devices, rooms};
-use crate::sim::fuzz_bodies::websocket::write_client_frame;
+use crate::sim::frames::write_client_frame;
 use crate::sim::{ClientId, Dice};
 
 /// In which dialect, and how it lies on the wire.

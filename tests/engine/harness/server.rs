@@ -19,7 +19,10 @@ use super::{until, within};
 /// In the folder of the server.
 const CONFIG: &str = "sigmux.toml";
 
-const BINARY: &str = env!("CARGO_BIN_EXE_sigmux");
+/// The binary that cargo has built, or another one in its place: `tests/sanitize` names one.
+fn binary() -> PathBuf {
+    std::env::var_os("SIGMUX_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_sigmux").into(), PathBuf::from)
+}
 
 /// Servers that run at the same time: each has a few rings, and an ordinary user may lock memory
 /// for about fourteen.
@@ -430,12 +433,12 @@ fn limited_command(directory: &Path, limits: &str) -> Command {
         return clean_command(directory);
     }
     let mut command = clean(Command::new("/bin/sh"), directory);
-    command.args(["-c", &format!("ulimit {limits} && exec \"$0\" \"$@\""), BINARY]);
+    command.args(["-c", &format!("ulimit {limits} && exec \"$0\" \"$@\"")]).arg(binary());
     command
 }
 
 fn clean_command(directory: &Path) -> Command {
-    clean(Command::new(BINARY), directory)
+    clean(Command::new(binary()), directory)
 }
 
 /// With an empty environment, so that nothing of the tester's own leaks in.

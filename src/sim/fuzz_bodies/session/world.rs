@@ -1,6 +1,6 @@
 //! Clients that are connected to a simulated engine.
 
-use super::super::websocket::write_client_frame;
+use crate::sim::frames::{take_server_frame, write_client_frame};
 use crate::sim::{self, ClientId, Sim, Size};
 use crate::wire::cbor::{write_map_head, write_text};
 use crate::wire::frame::write_frame;
@@ -113,7 +113,7 @@ impl World {
             assert!(!peer.close_seen, "nothing comes behind a Close");
             let message = match peer.transport {
                 Transport::Stream => rest,
-                Transport::WebSocket => match server_message(&mut rest) {
+                Transport::WebSocket => match take_server_frame(&mut rest) {
                     (0x82, payload) => payload,
                     (0x88, _) => {
                         peer.close_seen = true;
@@ -213,16 +213,4 @@ fn connect_payload(form: Form, id: &str) -> Vec<u8> {
             out
         }
     }
-}
-
-/// First byte and payload of the whole, unmasked frame at the front, which is taken.
-fn server_message<'a>(rest: &mut &'a [u8]) -> (u8, &'a [u8]) {
-    let bytes = *rest;
-    let (start, length) = match bytes[1] {
-        127 => (10, u64::from_be_bytes(bytes[2..10].try_into().expect("8 bytes")) as usize),
-        126 => (4, usize::from(bytes[2]) << 8 | usize::from(bytes[3])),
-        length => (2, usize::from(length)),
-    };
-    *rest = &bytes[start + length..];
-    (bytes[0], &bytes[start..start + length])
 }

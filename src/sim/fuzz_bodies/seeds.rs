@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sigmux::sim::fuzz_bodies::BODIES;
+use super::BODIES;
 
 #[test]
 fn every_seed_holds() {
