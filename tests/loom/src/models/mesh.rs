@@ -105,9 +105,9 @@ pub fn an_ended_node_is_not_waited_for() {
     let receiver = {
         let mesh = mesh.clone();
         thread::spawn(move || {
-            let taken = mesh.take(sleeper()).is_some();
-            mesh.end(sleeper());
-            usize::from(taken)
+            let mut taken = usize::from(mesh.take(sleeper()).is_some());
+            Outlets::new(mesh, LIMITS).end(sleeper(), |_| taken += 1);
+            taken
         })
     };
     let mut outlets = Outlets::new(mesh.clone(), LIMITS);
